@@ -1,0 +1,111 @@
+/**
+ * Passwords: hashing, verification, and which ones are accepted.
+ *
+ * A stored hash is `v1` + bcrypt(base64(HMAC-SHA-384(password, pepper))). The HMAC makes any length and any
+ * character fit bcrypt's 72 bytes (64 in base64, no NUL), and its key is not in the database: a leaked database
+ * alone cannot be attacked (OWASP Password Storage Cheat Sheet, "Peppering", "Pre-hashing with bcrypt").
+ */
+import { createHmac } from 'node:crypto'
+import bcrypt from 'bcryptjs'
+import type { FieldError } from '../lib/Problem.ts'
+
+const VERSION = 'v1'
+/** One shape for what bcryptjs can verify: $2x is a broken variant that no one should have. */
+const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
+/** A stored hash of a higher cost would occupy a function for seconds; no one sets one on purpose. */
+const MAX_COST = 15
+/** NIST SP 800-63B-4 section 3.1.1.2 asks verifiers to permit at least 64. */
+export const PASSWORD_MAX_LENGTH = 128
+
+interface HashSettings {
+  /** HMAC key of at least 32 bytes. */
+  pepper: Buffer
+  /** bcrypt's cost: 2^cost rounds. */
+  cost: number
+}
+
+/** @returns the versioned hash to store */
+export async function hashPassword(password: string, { pepper, cost }: HashSettings): Promise<string> {
+  return VERSION + (await bcrypt.hash(prehash(password, pepper), cost))
+}
+
+/**
+ * Compares a password with a stored hash. Spends one bcrypt whatever it is given, so that a missing account,
+ * a malformed hash and a wrong password take the same time (OWASP Authentication Cheat Sheet, "Authentication
+ * and Error Messages").
+ * @param stored a versioned hash, a plain `$2a$`, `$2b$` or `$2y$` hash from another system, or undefined for no account
+ * @returns whether it matches, and whether the hash is older or cheaper than one made today and should be replaced
+ */
+export async function verifyPassword(
+  password: string,
+  stored: string | undefined,
+  { pepper, cost }: HashSettings,
+): Promise<{ matches: boolean; outdated: boolean }> {
+  const versioned = stored?.startsWith(VERSION) ?? false
+  const hash = versioned ? stored!.slice(VERSION.length) : stored
+  const storedCost = Number(BCRYPT.exec(hash ?? '')?.[1])
+
+  if (hash === undefined || !(storedCost >= 4 && storedCost <= MAX_COST)) {
+    await bcrypt.compare(prehash(password, pepper), decoy(cost))
+    return { matches: false, outdated: false }
+  }
+  const matches = await bcrypt.compare(versioned ? prehash(password, pepper) : password, hash)
+  return { matches, outdated: !versioned || storedCost < cost }
+}
+
+/**
+ * Why a new password is not accepted (NIST SP 800-63B-4 section 3.1.1.2: length and a blocklist, no
+ * composition rules).
+ * @param own the user's name and e-mail, which must not make up the password
+ * @returns one error for each rule that it breaks, in the shape of a problem's `errors`
+ */
+export async function passwordErrors(
+  password: string,
+  own: { name: string; email: string },
+  minLength: number,
+): Promise<FieldError[]> {
+  const complain = (message: string) => [{ path: 'password', message }]
+  // Counted in characters (code points), as the user sees them.
+  const length = [...password.normalize('NFKC')].length
+  if (length < minLength) return complain(`must have at least ${minLength} characters`)
+  if (length > PASSWORD_MAX_LENGTH) return complain(`must have at most ${PASSWORD_MAX_LENGTH} characters`)
+  if (isMadeOf(password, own)) return complain('must not be made of your name or e-mail address')
+  if (await isCommon(password)) return complain('is too common: it is on lists that attackers try first')
+  return []
+}
+
+/** NFKC, so that a password typed on another keyboard or system gives the same bytes (RFC 8265 section 4.2). */
+const prehash = (password: string, pepper: Buffer) =>
+  createHmac('sha384', pepper).update(password.normalize('NFKC')).digest('base64')
+
+/** A well-formed hash that no password has: its digest is all zeros. */
+const decoy = (cost: number) => `$2b$${String(cost).padStart(2, '0')}$${'.'.repeat(53)}`
+
+const letters = (text: string) =>
+  text
+    .normalize('NFKC')
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}]/gu, '')
+
+/** True when nothing worth guessing is left after the user's own words are taken out. */
+function isMadeOf(password: string, { name, email }: { name: string; email: string }): boolean {
+  const words = [name, email, ...name.split(/\s+/), ...email.split(/[@.+_-]/)]
+    .map(letters)
+    .filter((word) => word.length >= 3)
+    .toSorted((a, b) => b.length - a.length)
+  const password_ = letters(password)
+  const rest = words.reduce((text, word) => text.replaceAll(word, ''), password_)
+  return rest.length < password_.length && rest.length < 4
+}
+
+let commonPasswords: Promise<Set<string>> | undefined
+
+async function isCommon(password: string): Promise<boolean> {
+  // Loaded with the first registration: a login should not pay for 49,000 words.
+  commonPasswords ??= import('@zxcvbn-ts/language-common').then(
+    ({ dictionary }) => new Set(dictionary['passwords-common']),
+  )
+  const list = await commonPasswords
+  const candidate = password.normalize('NFKC').toLowerCase()
+  return list.has(candidate) || new Set(candidate).size <= 2
+}

@@ -1,0 +1,46 @@
+/**
+ * Who may call what: one table from role to routes, and the IAM policy made from it.
+ * Every protected route of serverless.yml stands here, and nothing else; a test holds the two together.
+ */
+import type { APIGatewayAuthorizerResult } from 'aws-lambda'
+
+type Route = `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`
+
+const routesOfRole: Record<string, readonly Route[]> = {
+  user: ['GET /me'],
+  admin: [],
+}
+
+/** What a new user is. */
+export const DEFAULT_ROLES: readonly string[] = ['user']
+
+/** The routes that these roles may call; a role that is not in the table adds none. */
+export function routesFor(roles: readonly string[]): Route[] {
+  return [...new Set(roles.flatMap((role) => (Object.hasOwn(routesOfRole, role) ? routesOfRole[role]! : [])))]
+}
+
+/**
+ * The policy for API Gateway: all routes of the caller's roles, across the whole stage. API Gateway may cache
+ * it for other routes of the same token, so a policy for the one route asked for would refuse the next.
+ * @param roles of the caller
+ * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`, as the authorizer's event has it
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
+ */
+export function policyFor(
+  roles: readonly string[],
+  methodArn: string,
+): APIGatewayAuthorizerResult['policyDocument'] {
+  const stageArn = methodArn.split('/', 2).join('/')
+  const resources = routesFor(roles).map((route) => {
+    const [method, path] = route.split(' ') as [string, string]
+    return `${stageArn}/${method}${path.replaceAll(/\{[^}]+\}/g, '*')}`
+  })
+  return {
+    Version: '2012-10-17',
+    Statement: [
+      resources.length > 0
+        ? { Effect: 'Allow', Action: 'execute-api:Invoke', Resource: resources }
+        : { Effect: 'Deny', Action: 'execute-api:Invoke', Resource: `${stageArn}/*` },
+    ],
+  }
+}

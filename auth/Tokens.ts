@@ -1,0 +1,174 @@
+/**
+ * Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, signed with ES256.
+ *
+ * jsonwebtoken does the signing and verifying; what it leaves open is closed here: it ignores `crit`,
+ * checks no claim's type, lets a token without `exp` pass and throws whatever it likes (RFC 8725).
+ * KeyObjects are made once: making one costs forty times more than verifying with it.
+ */
+import { createPrivateKey, createPublicKey, randomUUID, type JsonWebKey, type KeyObject } from 'node:crypto'
+import jwt from 'jsonwebtoken'
+
+/** Lifetime of an access token, in seconds. */
+export const ACCESS_TOKEN_SECONDS = 15 * 60
+/** Clock skew between servers that is tolerated, in seconds (RFC 7519 section 4.1.4). */
+const SKEW_SECONDS = 30
+/** Anything longer was not made here and is not worth parsing. */
+const MAX_TOKEN_LENGTH = 8 * 1024
+
+type Jwk = JsonWebKey & { kid: string }
+
+/** A JWK Set (RFC 7517 section 5): the first key signs, all verify. */
+export interface KeyRing {
+  keys: Jwk[]
+}
+
+/** Who issues the tokens and whom they are for. */
+export interface Parties {
+  issuer: string
+  audience: string
+}
+
+export interface Claims {
+  iss: string
+  aud: string
+  /** The user's id. */
+  sub: string
+  /** The session's id. */
+  sid: string
+  roles: string[]
+  /** Seconds since the epoch, like `exp`. */
+  iat: number
+  exp: number
+  jti: string
+}
+
+/** Why a token was refused. The reason is for the log; a client only hears that the token is not valid. */
+export class InvalidToken extends Error {
+  constructor(reason: string) {
+    super(reason)
+    this.name = 'InvalidToken'
+  }
+}
+
+/**
+ * Makes the function that issues access tokens (RFC 9068 section 2).
+ * @param keyRing private keys, of which the first signs
+ * @returns a function of the user's id, the session's id, the roles and the time, giving the compact JWT
+ */
+export function signer(keyRing: KeyRing, { issuer, audience }: Parties) {
+  const [jwk] = keyRing.keys
+  if (!jwk) throw new Error('There is no key to sign with.')
+  const key = createPrivateKey({ key: jwk, format: 'jwk' })
+
+  return (subject: { userId: string; sessionId: string; roles: string[] }, now: Date): string => {
+    const iat = seconds(now)
+    const claims: Claims = {
+      iss: issuer,
+      aud: audience,
+      sub: subject.userId,
+      sid: subject.sessionId,
+      roles: subject.roles,
+      iat,
+      exp: iat + ACCESS_TOKEN_SECONDS,
+      jti: randomUUID(),
+    }
+    return jwt.sign(claims, key, {
+      algorithm: 'ES256',
+      keyid: jwk.kid,
+      header: { alg: 'ES256', typ: 'at+jwt' },
+    })
+  }
+}
+
+/**
+ * Makes the function that reads access tokens (RFC 9068 section 4, RFC 8725 section 3).
+ * @param keyRing public keys; a token's `kid` picks one of these and nothing else does, so `jwk`, `jku`,
+ *   `x5c` and `x5u` headers have no effect (RFC 8725 section 3.10)
+ * @returns a function of the compact JWT and the time, giving its claims
+ * @throws InvalidToken for everything that this deployment did not issue or that has expired
+ */
+export function verifier(keyRing: KeyRing, { issuer, audience }: Parties) {
+  const keys = new Map<unknown, KeyObject>(
+    keyRing.keys.map((jwk) => [jwk.kid, createPublicKey({ key: jwk, format: 'jwk' })]),
+  )
+
+  return (token: string, now: Date): Claims => {
+    const key = keyFor(token, keys)
+    let claims: unknown
+    try {
+      claims = jwt.verify(token, key, {
+        algorithms: ['ES256'],
+        issuer,
+        audience,
+        clockTolerance: SKEW_SECONDS,
+        clockTimestamp: seconds(now),
+      })
+    } catch (error) {
+      throw new InvalidToken(error instanceof Error ? error.message : 'not verifiable')
+    }
+    if (!isClaims(claims)) throw new InvalidToken('a claim is missing or of the wrong type')
+    if (claims.iat > seconds(now) + SKEW_SECONDS) throw new InvalidToken('issued in the future')
+    // No token of ours lives longer; this also stops an `exp` in milliseconds.
+    if (claims.exp > claims.iat + ACCESS_TOKEN_SECONDS) throw new InvalidToken('lives too long')
+    return claims
+  }
+}
+
+/**
+ * The public halves of a key ring, as the JWKS publishes them (RFC 7517 section 5).
+ * Members are named one by one, so that a private one can never slip through.
+ */
+export function publicKeys(keyRing: KeyRing): KeyRing {
+  return {
+    keys: keyRing.keys.map(
+      ({ kty, crv, kid, x, y }) => ({ kty, crv, kid, alg: 'ES256', use: 'sig', x, y }) as Jwk,
+    ),
+  }
+}
+
+/** Checks what must hold before any cryptography, and picks the key. Nothing read here is trusted yet. */
+function keyFor(token: string, keys: Map<unknown, KeyObject>): KeyObject {
+  if (token.length > MAX_TOKEN_LENGTH) throw new InvalidToken('too long')
+  const parts = token.split('.')
+  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) throw new InvalidToken('not a compact JWS')
+
+  const unverifiedHeader = parseObject(parts[0]!)
+  if (unverifiedHeader['alg'] !== 'ES256') throw new InvalidToken('alg is not ES256')
+  // RFC 9068 section 4: "application/at+jwt" means the same; RFC 7515 section 4.1.9: case does not matter.
+  if (!/^(application\/)?at\+jwt$/i.test(String(unverifiedHeader['typ'])))
+    throw new InvalidToken('typ is not at+jwt')
+  // RFC 7515 section 4.1.11: extensions that are not understood must be refused, and none is understood here.
+  if ('crit' in unverifiedHeader) throw new InvalidToken('crit is not supported')
+  const key = keys.get(unverifiedHeader['kid'])
+  if (!key) throw new InvalidToken('kid is unknown')
+  return key
+}
+
+/** Base64url has a second spelling for most last characters; only the canonical one is ours (RFC 4648 section 3.5). */
+const isCanonicalBase64url = (text: string) =>
+  text !== '' && Buffer.from(text, 'base64url').toString('base64url') === text
+
+function parseObject(base64url: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(base64url, 'base64url').toString())
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // not JSON: refused below
+  }
+  throw new InvalidToken('the header is not a JSON object')
+}
+
+function isClaims(value: unknown): value is Claims {
+  if (typeof value !== 'object' || value === null) return false
+  const claims = value as Record<string, unknown>
+  return (
+    ['iss', 'aud', 'sub', 'sid', 'jti'].every(
+      (name) => typeof claims[name] === 'string' && claims[name] !== '',
+    ) &&
+    ['iat', 'exp'].every((name) => Number.isSafeInteger(claims[name])) &&
+    Array.isArray(claims['roles']) &&
+    claims['roles'].every((role) => typeof role === 'string')
+  )
+}
+
+const seconds = (time: Date) => Math.floor(time.getTime() / 1000)

