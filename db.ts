@@ -16,22 +16,39 @@ const RETRY_AFTER_SECONDS = 5
 
 let connection: Promise<unknown> | undefined
 
+/** How long database work may take before the client is told to come back, in milliseconds. */
+const DEADLINE = 5_000
+
 /**
  * Runs database work on the cached connection.
- * @param work what to do once connected
- * @throws Problem `unavailable` (503) when the database cannot be reached or does not answer in time; the next
- *   call tries again
+ * @param work what to do once connected; the database only, since it is held to a deadline
+ * @throws Problem `unavailable` (503) when the database cannot be reached or does not answer within 5 s; the
+ *   next call tries again
  */
 export async function withDatabase<Result>(work: () => Promise<Result>): Promise<Result> {
   try {
-    await connect()
-    return await work()
+    return await withDeadline(connect().then(work))
   } catch (error) {
     if (!isDatabaseFault(error)) throw error
     throw new Problem('unavailable', {
       headers: { 'Retry-After': String(RETRY_AFTER_SECONDS) },
       cause: error,
     })
+  }
+}
+
+class DeadlineExceeded extends Error {}
+
+/** The driver's own timeouts are for each attempt of each operation; their sum can outlast the Lambda. */
+async function withDeadline<Result>(work: Promise<Result>): Promise<Result> {
+  let timer
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new DeadlineExceeded(`no answer within ${DEADLINE} ms`)), DEADLINE)
+  })
+  try {
+    return await Promise.race([work, deadline])
+  } finally {
+    clearTimeout(timer)
   }
 }
 
@@ -54,11 +71,10 @@ async function open(): Promise<void> {
     maxPoolSize: 5,
     // Lambda freezes the process between calls; a socket that slept for long is often dead.
     maxIdleTimeMS: 60_000,
-    // Together less than 6 s, also when the server is there but silent and a read is tried twice: a request
-    // answers 503 long before its Lambda times out.
-    serverSelectionTimeoutMS: 3_500,
-    connectTimeoutMS: 3_500,
-    socketTimeoutMS: 2_000,
+    serverSelectionTimeoutMS: 4_000,
+    connectTimeoutMS: 4_000,
+    // A socket that stays silent for so long is given up, so that the next request gets another.
+    socketTimeoutMS: 4_000,
     // What was acknowledged survives a crash of the database.
     writeConcern: { w: 'majority', journal: true },
   })
@@ -67,4 +83,6 @@ async function open(): Promise<void> {
 }
 
 const isDatabaseFault = (error: unknown) =>
-  error instanceof mongoose.mongo.MongoError || error instanceof mongoose.Error.MongooseServerSelectionError
+  error instanceof mongoose.mongo.MongoError ||
+  error instanceof mongoose.Error.MongooseServerSelectionError ||
+  error instanceof DeadlineExceeded

@@ -38,14 +38,16 @@ export const register = route(
 /** POST /login: 200 session. Unknown e-mail, wrong password and disabled account cost and answer alike. */
 export const login = route(
   { body: z.strictObject({ email: fields.email, password: fields.password }) },
-  ({ body: { email, password }, device }) =>
-    withDatabase(async () => {
-      const user = await findUserByEmail(email)
-      const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
-      if (!user || !matches || user.disabled) throw new Problem('invalid_credentials')
-      if (outdated) await upgradePasswordHash(user, await hashPassword(password, hashSettings()))
+  async ({ body: { email, password }, device }) => {
+    const user = await withDatabase(() => findUserByEmail(email))
+    const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
+    if (!user || !matches || user.disabled) throw new Problem('invalid_credentials')
+    const upgraded = outdated ? await hashPassword(password, hashSettings()) : undefined
+    return withDatabase(async () => {
+      if (upgraded) await upgradePasswordHash(user, upgraded)
       return session(200, user, device, new Date())
-    }),
+    })
+  },
 )
 
 /** GET /me: 200 user. */

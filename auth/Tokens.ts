@@ -135,7 +135,8 @@ function keyFor(token: string, keys: Map<unknown, KeyObject>): KeyObject {
   const unverifiedHeader = parseObject(parts[0]!)
   if (unverifiedHeader['alg'] !== 'ES256') throw new InvalidToken('alg is not ES256')
   // RFC 9068 section 4: "application/at+jwt" means the same; RFC 7515 section 4.1.9: case does not matter.
-  if (!/^(application\/)?at\+jwt$/i.test(String(unverifiedHeader['typ'])))
+  const { typ } = unverifiedHeader
+  if (typeof typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(typ))
     throw new InvalidToken('typ is not at+jwt')
   // RFC 7515 section 4.1.11: extensions that are not understood must be refused, and none is understood here.
   if ('crit' in unverifiedHeader) throw new InvalidToken('crit is not supported')

@@ -1,17 +1,29 @@
 /**
  * A real MongoDB of one's own on a loopback port, for the laptop and the tests. It ends with the process.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { MongoMemoryServer } from 'mongodb-memory-server-core'
+import { MongoInstance } from 'mongodb-memory-server-core'
 import { findMongod } from './Mongod.ts'
+import { freePort } from './Ports.ts'
 
-/** How long a mongod of a start before may take to end, in milliseconds. */
-const PATIENCE = 6_000
+const LOOPBACK = '127.0.0.1'
+/** How long the mongod of a start before may take to end, in milliseconds. */
+const PATIENCE = 4_000
+
+// It reads mongod's JSON log as if every chunk were one line, and dies of the first that is not.
+const prototype = MongoInstance.prototype as unknown as { checkErrorInLine: (line: string) => void }
+const { checkErrorInLine } = prototype
+prototype.checkErrorInLine = function (chunk) {
+  for (const line of chunk.split('\n')) checkErrorInLine.call(this, line)
+}
 
 /**
- * @param folder where the data are, kept across starts; a temporary one when left out
  * @param report is told what takes a while
+ * @param folder where the data are, kept across starts; a temporary one when left out
  * @returns the connection string without a database name
  * @throws Error with a sentence when there is no mongod, or when the data are in use
  */
@@ -22,51 +34,51 @@ export async function startDatabase(
   const systemBinary = await findMongod(report)
   // Any version does.
   process.env['MONGOMS_SYSTEM_BINARY_VERSION_CHECK'] ??= 'false'
-  if (folder) mkdirSync(folder, { recursive: true })
+  const dbPath = folder ?? mkdtempSync(join(tmpdir(), 'mongod-'))
+  mkdirSync(dbPath, { recursive: true })
 
-  const server = await startUnlessInUse(Date.now() + PATIENCE, {
-    binary: { systemBinary },
-    instance: { ip: '127.0.0.1', storageEngine: 'wiredTiger', ...(folder && { dbPath: folder }) },
-    // The first start of a cold machine takes its time.
-    ...(folder && { spawn: {} }),
-  }).catch((error: Error) => {
-    throw new Error(explain(error, folder), { cause: error })
-  })
+  let mongod: MongoInstance
+  try {
+    mongod = await start(systemBinary, dbPath, Date.now() + PATIENCE)
+  } catch (error) {
+    const sentence = isInUse(error)
+      ? `The local database in ${dbPath} is in use: this API runs already. Stop it, or set DB to another database.`
+      : `The local database in ${dbPath} did not start: ${(error as Error).message}`
+    throw new Error(sentence, { cause: error })
+  }
 
-  // The server's own watcher ends the mongod within two seconds of our death, even by SIGKILL; this is for a
-  // clean exit, which should leave nothing behind for even that long.
-  const { mongodProcess, killerProcess } = server.instanceInfo!.instance
+  const { mongodProcess, killerProcess } = mongod
+  // It serves, but is no reason to stay: when a start fails for another reason, the process must end.
+  mongodProcess?.unref()
+  for (const stream of [mongodProcess?.stdout, mongodProcess?.stderr]) (stream as Socket | undefined)?.unref()
+  // The library's watcher ends the mongod within two seconds of our death, even by SIGKILL; this is for a clean
+  // exit, which should leave nothing behind for even that long.
   process.once('exit', () => {
     mongodProcess?.kill('SIGTERM')
     killerProcess?.kill('SIGKILL')
   })
 
   return {
-    uri: server.getUri().replace(/\/$/, ''),
+    uri: `mongodb://${LOOPBACK}:${mongod.instanceOpts.port}`,
     stop: async () => {
-      await server.stop({ doCleanup: folder === undefined, force: false })
+      await mongod.stop()
+      if (!folder) rmSync(dbPath, { recursive: true, force: true })
     },
   }
 }
 
-async function startUnlessInUse(
-  until: number,
-  options: Parameters<typeof MongoMemoryServer.create>[0],
-): Promise<MongoMemoryServer> {
+async function start(systemBinary: string, dbPath: string, until: number): Promise<MongoInstance> {
   try {
-    return await MongoMemoryServer.create(options)
+    const port = await freePort(LOOPBACK)
+    return await MongoInstance.create({
+      binary: { systemBinary },
+      instance: { ip: LOOPBACK, port, dbPath, storageEngine: 'wiredTiger' },
+    })
   } catch (error) {
     if (!isInUse(error) || Date.now() > until) throw error
     await setTimeout(300)
-    return startUnlessInUse(until, options)
+    return start(systemBinary, dbPath, until)
   }
 }
 
-const isInUse = (error: unknown) => /DBPathInUse|lock file/i.test(String(error))
-
-function explain(error: Error, folder: string | undefined): string {
-  if (isInUse(error)) {
-    return `The local database in ${folder} is in use: this API runs already. Stop it, or set DB to another database.`
-  }
-  return `The local database${folder ? ` in ${folder}` : ''} did not start: ${error.message}`
-}
+const isInUse = (error: unknown) => /DBPathInUse/.test(String(error))

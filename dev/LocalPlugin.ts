@@ -2,14 +2,14 @@
  * The project's own Serverless plugin: gives serverless.yml its `${setting:NAME}` variables, checks them before
  * anything starts or deploys, and gives `sls offline` what it needs on a laptop: secrets, a database, free ports.
  */
-import { createServer } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { schema, type SettingName } from '../lib/Config.ts'
+import { schema, type SettingName } from '../lib/Settings.ts'
 import { type GatewayResponse, imitateGatewayResponses, type Server } from './GatewayResponses.ts'
 import { startDatabase } from './LocalDatabase.ts'
+import { freePort, isFree } from './Ports.ts'
 import { generateSecrets, Secrets } from './Secrets.ts'
 
 /** What is used of the Serverless Framework; it has no types of its own. */
@@ -56,7 +56,7 @@ export class LocalPlugin {
   readonly hooks = {
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
-    'before:package:finalize': () => this.#deployGatewayResponsesFirst(),
+    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#deployGatewayResponsesFirst(),
     // `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
     'before:offline:start:init': () => this.#prepareOffline(),
@@ -136,13 +136,13 @@ export class LocalPlugin {
     const offline = service.custom['serverless-offline']
     const host = (this.#options['host'] ?? offline['host'] ?? 'localhost') as string
     const port = Number(this.#options['httpPort'] ?? offline['httpPort'])
-    if (!(await freePort(host, port))) {
+    if (!(await isFree(host, port))) {
       throw this.#error(
         `Port ${port} is taken. Stop what uses it, or choose another: npm start -- --httpPort 4000`,
       )
     }
     // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
-    if (this.#options['lambdaPort'] === undefined) offline['lambdaPort'] = await freePort(host, 0)
+    if (this.#options['lambdaPort'] === undefined) offline['lambdaPort'] = await freePort(host)
     const url = `http://${host}:${port}`
 
     await this.#answerLikeApiGateway(url, secrets.get('CORS_ORIGIN') ?? '*')
@@ -195,18 +195,6 @@ export class LocalPlugin {
       throw this.#error((error as Error).message)
     }
   }
-}
-
-/** @returns the port if it is free (some free port for 0), else undefined */
-function freePort(host: string, port: number): Promise<number | undefined> {
-  return new Promise((resolve) => {
-    const probe = createServer()
-    probe.once('error', () => resolve(undefined))
-    probe.listen({ host, port }, () => {
-      const address = probe.address()
-      probe.close(() => resolve(typeof address === 'object' && address ? address.port : undefined))
-    })
-  })
 }
 
 /** Three lines to paste; the e-mail is a new one each time, since the data survive a restart. */

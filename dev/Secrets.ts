@@ -13,7 +13,7 @@ import {
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
-import { parseSetting, schema, type SettingName } from '../lib/Config.ts'
+import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
 
 /** VERIFICATION_KEYS are made from SIGNING_KEYS and are never set by hand. */
 type Name = Exclude<SettingName, 'VERIFICATION_KEYS'>
@@ -36,7 +36,8 @@ export class Secrets {
     this.file = ofStage ? `secrets.${stage}.json` : 'secrets.json'
     const fromFile = ofStage ?? readJson(folder, this.file) ?? {}
     for (const name of Object.keys(fromFile)) {
-      if (!names.includes(name as Name)) {
+      // "// ..." is a comment, as in secrets.example.json.
+      if (!name.startsWith('//') && !names.includes(name as Name)) {
         throw new Error(`Setting ${name} in ${this.file} is unknown. The settings are ${names.join(', ')}.`)
       }
     }
@@ -44,15 +45,15 @@ export class Secrets {
       names.flatMap((name): [Name, string][] => {
         const value = environment[name] || fromFile[name]
         if (value === undefined || value === '') return []
-        const text = typeof value === 'string' ? value : JSON.stringify(value)
         try {
+          const text = toText(name, value)
           parseSetting(name, text)
           if (name === 'SIGNING_KEYS') checkPairs(JSON.parse(text) as KeyRing)
+          return [[name, text]]
         } catch (error) {
           const source = environment[name] ? 'the environment' : this.file
           throw new Error(`${(error as Error).message} It is read from ${source}.`, { cause: error })
         }
-        return [[name, text]]
       }),
     )
   }
@@ -77,13 +78,15 @@ export function newSecrets() {
 }
 
 /**
- * Makes secrets.json with new random keys, readable by its owner only. Two starts at once make one file.
+ * Makes a secrets file with new random keys, readable by its owner only. Two at once make one file.
+ * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has a DB to fill in
  * @returns whether there was none before
  */
-export function generateSecrets(folder: string): boolean {
-  const target = join(folder, 'secrets.json')
+export function generateSecrets(folder: string, file = 'secrets.json'): boolean {
+  const target = join(folder, file)
   const draft = `${target}.${process.pid}.draft`
-  writeFileSync(draft, `${JSON.stringify(newSecrets(), null, 2)}\n`, { mode: 0o600 })
+  const secrets = { ...(file !== 'secrets.json' && { DB: '' }), ...newSecrets() }
+  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 })
   try {
     // Unlike a rename, a link never replaces a file that is there.
     linkSync(draft, target)
@@ -118,6 +121,13 @@ function checkPairs({ keys }: KeyRing): void {
     if (!matches)
       throw new Error(`Setting SIGNING_KEYS holds ${jwk.kid}, which is not a valid pair of P-256 keys.`)
   }
+}
+
+/** A setting as an environment variable holds it; keys and numbers may stand in the file as JSON has them. */
+function toText(name: Name, value: unknown): string {
+  if (typeof value === 'string') return value
+  if (name === 'SIGNING_KEYS' || typeof value === 'number') return JSON.stringify(value)
+  throw new Error(`Setting ${name} must be text.`)
 }
 
 function readJson(folder: string, file: string): Record<string, unknown> | undefined {

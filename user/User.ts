@@ -38,11 +38,14 @@ export interface User {
  * provider of note tells `Ann@` from `ann@` (OWASP Authentication Cheat Sheet, "User IDs").
  */
 export const normaliseEmail = (text: string) =>
-  // Lower-casing can leave a sequence that NFKC would compose, hence twice.
-  text.trim().normalize('NFKC').toLowerCase().normalize('NFKC')
+  // Lower-casing can leave what NFKC would compose, hence twice; NFKC can make a space, hence the trim last.
+  text.normalize('NFKC').toLowerCase().normalize('NFKC').trim()
 
 /** Text that is stored and given back as it came: no lone surrogates, which UTF-8 cannot carry. */
 const text = () => z.string().check(z.refine((value) => value.isWellFormed(), 'must be well-formed Unicode'))
+
+/** Persian names and some emoji need the zero-width joiners, which are control characters all the same. */
+const visible = (name: string) => name.replaceAll(/[\u200c\u200d]/g, '')
 
 /** The fields of a request, as every route reads them. */
 export const fields = {
@@ -54,12 +57,9 @@ export const fields = {
         z.string(),
       )
       .check(
-        z.refine((value) => value.length > 0, 'must not be empty'),
+        z.refine((value) => visible(value) !== '', 'must not be empty'),
         z.refine((value) => value.length <= 100, 'must have at most 100 characters'),
-        z.refine(
-          (value) => !/\p{C}/u.test(value.replaceAll('\u200d', '')),
-          'must not have control characters',
-        ),
+        z.refine((value) => !/\p{C}/u.test(visible(value)), 'must not have control characters'),
       ),
   ),
   email: z.pipe(

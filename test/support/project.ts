@@ -3,11 +3,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import { freePort } from '../../dev/Ports.ts'
 
-const ROOT = resolve(__dirname, '../..')
+const ROOT = process.cwd()
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
 /** What `git clone` and `npm ci` would leave of it, without the tests. */
 const PARTS = ['auth', 'dev', 'lib', 'user', 'db.ts', 'package.json', 'serverless.yml', 'tsconfig.json']
@@ -69,7 +69,7 @@ export async function startApi(
     environment = {},
   }: { port?: number; args?: string[]; environment?: NodeJS.ProcessEnv } = {},
 ): Promise<Api> {
-  const httpPort = port ?? (await freePort())
+  const httpPort = port ?? (await freePort('localhost'))
   const run = sls(folder, ['offline', '--httpPort', String(httpPort), ...args], environment)
   let ended = false
   void run.exit.then(() => (ended = true))
@@ -85,13 +85,4 @@ export async function startApi(
       await run.exit
     },
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const probe = createServer().listen({ port: 0, host: 'localhost' }, () => {
-      const { port } = probe.address() as { port: number }
-      probe.close(() => done(port))
-    })
-  })
 }

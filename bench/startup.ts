@@ -1,0 +1,81 @@
+/**
+ * What a start costs, as a whole Node process that loads a packaged function and ends: the authorizer over an
+ * empty file, and the functions with a database over mongoose alone, bundled with the same options.
+ *
+ *   npx tsx bench/startup.ts
+ */
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  difference,
+  interleave,
+  median,
+  percentile,
+  printLimit,
+  printTable,
+  ratio,
+  timed,
+} from './support/measure.ts'
+import { newSettings, packageFunctions } from '../test/support/packages.ts'
+import { cleanEnvironment } from '../test/support/project.ts'
+
+const ROUNDS = 31
+/** Milliseconds over an empty Node on a machine with two cores. */
+const AUTHORIZER_LIMIT = 40
+const DATABASE_LIMIT = 1.2
+
+const packages = await packageFunctions(undefined, {
+  Bare: `import mongoose from 'mongoose'\nexport const handler = async () => mongoose.version\n`,
+})
+try {
+  // Nothing connects while it loads; DB is a port that nobody listens at.
+  const settings = newSettings()
+  const { SIGNING_KEYS: _, PEPPER: __, REFRESH_TOKEN_KEY: ___, ...publicSettings } = settings
+  const start =
+    (file: string, environment: Partial<typeof settings> = settings) =>
+    () =>
+      timed(() => {
+        const { status, stderr } = spawnSync(process.execPath, [file], { env: cleanEnvironment(environment) })
+        if (status !== 0) throw new Error(`${file} does not load:\n${String(stderr)}`)
+      })
+
+  const empty = join(packages.folderOf('verifyToken'), 'empty.mjs')
+  writeFileSync(empty, '')
+  const auth = join(packages.folderOf('login'), 'auth', 'AuthHandler.mjs')
+  const candidates = {
+    empty: start(empty),
+    authorizer: start(join(packages.folderOf('verifyToken'), 'auth', 'VerifyToken.mjs'), publicSettings),
+    mongoose: start(join(packages.folderOf('Bare'), 'Bare.mjs')),
+    users: start(join(packages.folderOf('users'), 'user', 'UserHandler.mjs')),
+    login: start(auth),
+  }
+  await interleave(2, candidates) // the files are then in the page cache
+  const samples = await interleave(ROUNDS, candidates)
+
+  const row = (name: keyof typeof samples, label: string) => [
+    label,
+    median(samples[name]).toFixed(1),
+    percentile(samples[name], 0.1).toFixed(1),
+    difference(samples[name], samples.empty).toFixed(1),
+    ratio(samples[name], samples.mongoose).toFixed(2),
+  ]
+  printTable([
+    [`${ROUNDS} starts each, in turn`, 'median ms', 'p10 ms', 'over empty', 'over mongoose'],
+    row('empty', 'empty file'),
+    row('authorizer', 'authorizer'),
+    row('mongoose', 'mongoose alone'),
+    row('users', 'users'),
+    row('login', 'me, login, register (one bundle)'),
+  ])
+  printLimit(
+    'authorizer - empty file',
+    difference(samples.authorizer, samples.empty),
+    AUTHORIZER_LIMIT,
+    ' ms',
+  )
+  printLimit('users / mongoose alone', ratio(samples.users, samples.mongoose), DATABASE_LIMIT)
+  printLimit('me, login / mongoose alone', ratio(samples.login, samples.mongoose), DATABASE_LIMIT)
+} finally {
+  packages.remove()
+}

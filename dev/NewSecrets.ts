@@ -1,0 +1,23 @@
+/**
+ * Makes the secrets of a stage:
+ *
+ *   npm run secrets -- prod
+ */
+import { generateSecrets } from './Secrets.ts'
+
+const [stage = ''] = process.argv.slice(2)
+const file = `secrets.${stage}.json`
+
+if (!/^[\w-]+$/.test(stage) || stage === 'example') {
+  process.stderr.write('Name the stage: npm run secrets -- prod\n')
+  process.exitCode = 1
+} else if (generateSecrets(process.cwd(), file)) {
+  process.stdout.write(
+    `Made ${file} (git-ignored). Fill in DB, keep a copy in a safe place, then: npx sls deploy --stage ${stage}\n`,
+  )
+} else {
+  process.stderr.write(
+    `${file} is there already. Its keys sign your users in: remove it yourself if you mean to.\n`,
+  )
+  process.exitCode = 1
+}

@@ -1,0 +1,122 @@
+/**
+ * What each setting must look like. Held against secrets.json before anything starts or deploys
+ * (dev/Secrets.ts), and against the environment in every cold start (Config.ts).
+ */
+import * as z from 'zod/mini'
+
+const key = z.pipe(
+  z.string().check(z.regex(/^[A-Za-z0-9_-]{43,}$/, 'must be at least 32 random bytes in base64url')),
+  z.transform((text) => Buffer.from(text, 'base64url')),
+)
+
+const coordinate = z.string().check(z.regex(/^[A-Za-z0-9_-]{43}$/, 'must be 32 bytes in base64url'))
+
+const publicJwk = z.strictObject({
+  kty: z.literal('EC'),
+  crv: z.literal('P-256'),
+  kid: z.string().check(z.regex(/^[\w-]{1,64}$/, 'must be 1 to 64 letters, digits, - or _')),
+  alg: z.literal('ES256'),
+  use: z.literal('sig'),
+  x: coordinate,
+  y: coordinate,
+})
+
+const privateJwk = z.extend(publicJwk, { d: coordinate })
+
+const keyRing = <Key extends typeof publicJwk | typeof privateJwk>(jwk: Key) =>
+  z.pipe(
+    z.pipe(z.string(), z.transform(parseJson)),
+    z.strictObject({
+      keys: z.array(jwk).check(
+        z.minLength(1, 'must hold at least one key'),
+        z.refine(
+          (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
+          'must not hold two keys of one kid',
+        ),
+      ),
+    }),
+  )
+
+const integer = (minimum: number, maximum: number) =>
+  z.pipe(
+    z.string().check(z.regex(/^\d{1,6}$/, `must be a whole number from ${minimum} to ${maximum}`)),
+    z
+      .pipe(z.transform(Number), z.number())
+      .check(
+        z.refine(
+          (value) => value >= minimum && value <= maximum,
+          `must be a whole number from ${minimum} to ${maximum}`,
+        ),
+      ),
+  )
+
+const webOrigin = z
+  .string()
+  .check(z.regex(/^https?:\/\/[^/?#\s'"]+$/, 'must be an origin such as https://app.example.com, or *'))
+
+/** Every setting, in the order of secrets.example.json, which says what each is for. */
+export const schema = {
+  /** MongoDB connection string. */
+  DB: z
+    .string()
+    .check(
+      z.regex(
+        /^mongodb(\+srv)?:\/\/\S+$/,
+        'must be a connection string that begins with mongodb:// or mongodb+srv://',
+      ),
+    ),
+  /** JWK Set (RFC 7517) of private ES256 keys: the first signs. */
+  SIGNING_KEYS: keyRing(privateJwk),
+  /** The public halves of SIGNING_KEYS, made from them at deployment. */
+  VERIFICATION_KEYS: keyRing(publicJwk),
+  /** HMAC key over every password before bcrypt. */
+  PEPPER: key,
+  /** HMAC key of the refresh tokens. */
+  REFRESH_TOKEN_KEY: key,
+  /** `iss`: the base URL of this API, without a slash at its end. */
+  ISSUER: z
+    .string()
+    .check(
+      z.regex(
+        /^https?:\/\/[^?#\s'"]*[^/?#\s'"]$/,
+        'must be the URL of this API, without a query and without a slash at its end',
+      ),
+    ),
+  /** `aud`: who the access tokens are for. */
+  AUDIENCE: z.string().check(z.regex(/^\S{1,200}$/, 'must be 1 to 200 characters without spaces')),
+  /** Access-Control-Allow-Origin of every answer. */
+  CORS_ORIGIN: z.union([z.literal('*'), webOrigin], {
+    error: 'must be an origin such as https://app.example.com, or *',
+  }),
+  /** bcrypt's cost: the hash takes 2^cost rounds. */
+  BCRYPT_COST: integer(4, 15),
+  /** Least length of a new password, in characters. */
+  PASSWORD_MIN_LENGTH: integer(8, 64),
+} as const
+
+export type SettingName = keyof typeof schema
+export type Settings = { [Name in SettingName]: z.output<(typeof schema)[Name]> }
+
+/**
+ * Checks one setting.
+ * @returns its value as the code uses it (keys as Buffers, numbers as numbers)
+ * @throws Error with a sentence that names the setting and what is wrong; never with the value
+ */
+export function parseSetting<Name extends SettingName>(name: Name, text: string): Settings[Name] {
+  const result = z.safeParse(schema[name], text)
+  if (result.success) return result.data as Settings[Name]
+  const [issue] = result.error.issues
+  const where = [name, ...(issue?.path ?? [])].join('.')
+  const hint = issue?.code === 'unrecognized_keys' ? `has an unknown member ${issue.keys[0]}` : undefined
+  throw new Error(`Setting ${where} ${hint ?? sentence(issue?.message)}.`)
+}
+
+const sentence = (message = '') => (message.startsWith('must') ? message : 'is missing or malformed')
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

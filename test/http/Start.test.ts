@@ -1,0 +1,96 @@
+/**
+ * Starting and stopping on a laptop: secrets, ports and the local database.
+ */
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { freePort } from '../../dev/Ports.ts'
+import { databaseUri, dropDatabase } from '../support/database.ts'
+import { copyProject, sls, startApi } from '../support/project.ts'
+
+const project = copyProject()
+afterAll(() => project.remove())
+
+const secretsFile = join(project.folder, 'secrets.json')
+const register = (url: string, email: string) =>
+  fetch(`${url}/register`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ name: 'Ann', email, password: 'a horse on the moon' }),
+  })
+
+/** The processes that have a text in their command line; zombies have none. */
+const processesWith = (text: string) =>
+  execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
+    .split('\n')
+    .filter((line) => line.includes(text) && !line.includes('ps -eo'))
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    if (condition()) return
+    await new Promise((done) => setTimeout(done, 100))
+  }
+  throw new Error(`still not: ${what}`)
+}
+
+const noMongodLeft = () =>
+  until(() => processesWith(project.folder).length === 0, `no process of ${project.folder}`)
+
+describe('a start with nothing set', () => {
+  test('makes secrets that only the owner reads, prints three lines that work, and ends by SIGTERM without a trace', async () => {
+    const api = await startApi(project.folder)
+    expect(statSync(secretsFile).mode & 0o777).toBe(0o600)
+    expect(Object.keys(JSON.parse(readFileSync(secretsFile, 'utf8')))).toEqual([
+      'SIGNING_KEYS',
+      'PEPPER',
+      'REFRESH_TOKEN_KEY',
+    ])
+    expect(readdirSync(project.folder).filter((name) => name.includes('draft'))).toEqual([])
+
+    const lines = api.output().match(/^ {2}curl .+$/gm)!
+    const [registered, me, users] = lines.map((line) =>
+      JSON.parse(execFileSync('sh', ['-c', line.replaceAll('curl ', 'curl -s ')], { encoding: 'utf8' })),
+    )
+    expect(registered).toMatchObject({ auth: true, tokenType: 'Bearer' })
+    expect(me).toMatchObject({ name: 'Ann', roles: ['user'] })
+    expect(users).toContainEqual(expect.objectContaining({ name: 'Ann' }))
+
+    api.process.kill('SIGTERM')
+    expect(await api.exit).toBe(0)
+    await noMongodLeft()
+  })
+
+  test('keeps its secrets and data for the next start, also after kill -9 of the whole tree', async () => {
+    const secrets = readFileSync(secretsFile, 'utf8')
+    const api = await startApi(project.folder)
+    expect((await register(api.url, 'kept@example.com')).status).toBe(201)
+    // Acknowledged, and at once everything is gone.
+    const mongod = processesWith('mongod ').find((line) => line.includes(project.folder))!
+    process.kill(-api.process.pid!, 'SIGKILL')
+    process.kill(Number(mongod.trim().split(' ')[0]), 'SIGKILL')
+    await api.exit
+    await noMongodLeft()
+
+    const again = await startApi(project.folder)
+    expect(readFileSync(secretsFile, 'utf8')).toBe(secrets)
+    expect((await register(again.url, 'kept@example.com')).status).toBe(409)
+
+    // A second copy on the same data says so; on data of its own it runs beside the first.
+    const second = sls(project.folder, ['offline', '--httpPort', String(await freePort('localhost'))])
+    expect(await second.exit).toBe(1)
+    expect(second.output()).toMatch(
+      /The local database in \S+ is in use: this API runs already\. Stop it, or set DB/,
+    )
+    expect(second.output()).not.toMatch(/^\s+at /m)
+    const DB = databaseUri()
+    const third = await startApi(project.folder, { environment: { DB } })
+    expect((await register(third.url, 'kept@example.com')).status).toBe(201)
+    await third.stop()
+    await dropDatabase(DB)
+
+    // Only the parent dies: its mongod follows by itself.
+    again.process.kill('SIGKILL')
+    await again.exit
+    await noMongodLeft()
+  }, 90_000)
+})

@@ -1,0 +1,247 @@
+/**
+ * What `sls package` makes: each zip is unpacked far from node_modules and run in a bare Node, with the
+ * environment that the template gives it.
+ */
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lambda'
+import { databaseUri, dropDatabase } from '../support/database.ts'
+import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
+import { allows } from '../support/gateway.ts'
+import { newSettings, packageFunctions } from '../support/packages.ts'
+import { copyProject, sls } from '../support/project.ts'
+
+const DB = databaseUri()
+const settings = { ...newSettings(), DB, BCRYPT_COST: '4' }
+let built: Awaited<ReturnType<typeof packageFunctions>>
+
+beforeAll(async () => {
+  // Without ISSUER and AUDIENCE, as most people deploy it: the API's own URL stands for them.
+  const { ISSUER: _, AUDIENCE: __, ...usual } = settings
+  built = await packageFunctions(usual)
+}, 60_000)
+
+afterAll(async () => {
+  built.remove()
+  await dropDatabase(DB)
+})
+
+const ofType = (type: string) =>
+  Object.entries(built.template.Resources).filter(([, resource]) => resource.Type === type)
+
+/** A function's properties in the template. */
+const propertiesOf = (name: string) =>
+  built.template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
+    .Properties as unknown as {
+    Handler: string
+    Runtime: string
+    Architectures: string[]
+    Environment: { Variables: Record<string, string | object> }
+  }
+
+const OWN_URL = { 'Fn::Sub': 'https://${ApiGatewayRestApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/dev' }
+
+/** Runs the handler of a zip once, in a process of its own. */
+function invoke(name: string, event: unknown): unknown {
+  const folder = built.folderOf(name)
+  const { Handler, Environment } = propertiesOf(name)
+  const [file, member] = Handler.split('.') as [string, string]
+  const variables = Object.entries(Environment.Variables).map(([key, value]) => [
+    key,
+    // What CloudFormation would put in.
+    typeof value === 'string' ? value : 'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev',
+  ])
+  const runner = join(folder, 'runner.mjs')
+  writeFileSync(
+    runner,
+    `const { ${member} } = await import('./${file}.mjs')
+const result = await ${member}(${JSON.stringify(event)}).catch((error) => ({ error: String(error) }))
+process.stdout.write(JSON.stringify(result), () => process.exit())
+`,
+  )
+  const run = spawnSync(process.execPath, [runner], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...Object.fromEntries(variables), POWERTOOLS_LOG_LEVEL: 'SILENT' },
+  })
+  // A broken bundle prints itself: its last lines are enough.
+  if (run.status !== 0) throw new Error(run.stderr.slice(-1000))
+  return JSON.parse(run.stdout)
+}
+
+const SIGNING = [
+  'AUDIENCE',
+  'BCRYPT_COST',
+  'CORS_ORIGIN',
+  'DB',
+  'ISSUER',
+  'PASSWORD_MIN_LENGTH',
+  'PEPPER',
+  'REFRESH_TOKEN_KEY',
+  'SIGNING_KEYS',
+]
+const KB = 1000
+const MB = 1000 * KB
+
+describe.each([
+  { name: 'register', budget: 2 * MB, environment: SIGNING },
+  { name: 'login', budget: 2 * MB, environment: SIGNING },
+  { name: 'me', budget: 2 * MB, environment: ['CORS_ORIGIN', 'DB'] },
+  { name: 'users', budget: 2 * MB, environment: ['CORS_ORIGIN', 'DB', 'ISSUER'] },
+  { name: 'jwks', budget: 2 * MB, environment: ['CORS_ORIGIN', 'VERIFICATION_KEYS'] },
+  { name: 'configuration', budget: 2 * MB, environment: ['CORS_ORIGIN', 'ISSUER'] },
+  {
+    name: 'verifyToken',
+    budget: 100 * KB,
+    environment: ['AUDIENCE', 'CORS_ORIGIN', 'ISSUER', 'VERIFICATION_KEYS'],
+  },
+])('$name', ({ name, budget, environment }) => {
+  test(`is one minified file of at most ${budget / KB} KB`, () => {
+    const folder = built.folderOf(name)
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      (file) => statSync(join(folder, file)).isFile() && !file.endsWith('runner.mjs'),
+    )
+    expect(files).toEqual([`${propertiesOf(name).Handler.split('.')[0]}.mjs`])
+    const code = readFileSync(join(folder, files[0]!), 'utf8')
+    expect(code.length).toBeLessThanOrEqual(budget)
+    expect(code).not.toMatch(/^ {2,}(const|return) /m)
+  })
+
+  test('runs on nodejs24.x and arm64, and is given the settings that it needs and no others', () => {
+    const { Runtime, Architectures, Environment } = propertiesOf(name)
+    expect([Runtime, Architectures]).toEqual(['nodejs24.x', ['arm64']])
+    expect(Object.keys(Environment.Variables).toSorted()).toEqual(environment)
+    // No function but those that issue tokens holds a private key.
+    expect(JSON.stringify(Environment).includes(JSON.parse(settings.SIGNING_KEYS).keys[0].d)).toBe(
+      environment.includes('SIGNING_KEYS'),
+    )
+  })
+})
+
+test('the zips work together: register, log in, authorize, /me, /users, discovery', () => {
+  const ann = { name: 'Ann', email: 'ann@example.com', password: 'a horse on the moon' }
+  expect(invoke('register', request({ json: ann }))).toMatchObject({ statusCode: 201 })
+
+  const login = invoke(
+    'login',
+    request({ json: { email: ann.email, password: ann.password } }),
+  ) as APIGatewayProxyResult
+  expect(login.statusCode).toBe(200)
+  const { token } = JSON.parse(login.body) as { token: string }
+
+  const policy = invoke('verifyToken', authorizerEvent(`Bearer ${token}`)) as APIGatewayAuthorizerResult
+  expect(allows(policy, METHOD_ARN)).toBe(true)
+  expect(invoke('verifyToken', authorizerEvent(`Bearer ${token}x`))).toEqual({ error: 'Unauthorized' })
+
+  const me = invoke(
+    'me',
+    request({ authorizer: policy.context as Record<string, string> }),
+  ) as APIGatewayProxyResult
+  expect(JSON.parse(me.body)).toMatchObject({ id: policy.principalId, email: ann.email })
+
+  const users = invoke('users', request()) as APIGatewayProxyResult
+  expect(JSON.parse(users.body)).toEqual([expect.objectContaining({ id: policy.principalId, name: 'Ann' })])
+
+  const jwks = invoke('jwks', request()) as APIGatewayProxyResult
+  expect(jwks.body).toBe(settings.VERIFICATION_KEYS)
+  const configuration = invoke('configuration', request()) as APIGatewayProxyResult
+  expect(JSON.parse(configuration.body).issuer).toBe(
+    'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev',
+  )
+})
+
+test('a malformed setting stops the cold start with a sentence that names it', () => {
+  const folder = built.folderOf('verifyToken')
+  const run = spawnSync(process.execPath, [join(folder, 'auth', 'VerifyToken.mjs')], {
+    encoding: 'utf8',
+    env: { VERIFICATION_KEYS: '{"keys":[]}' },
+  })
+  expect(run.status).toBe(1)
+  expect(run.stderr).toContain('Setting VERIFICATION_KEYS.keys must hold at least one key.')
+})
+
+describe('the template', () => {
+  test('gives the API’s own URL for the issuer where none is set', () => {
+    expect(propertiesOf('verifyToken').Environment.Variables).toMatchObject({
+      ISSUER: OWN_URL,
+      AUDIENCE: OWN_URL,
+    })
+  })
+
+  test('drops garbage before the authorizer and caches nothing of it', () => {
+    const [authorizer] = ofType('AWS::ApiGateway::Authorizer')
+    expect(authorizer![1].Properties).toMatchObject({
+      Type: 'TOKEN',
+      IdentitySource: 'method.request.header.Authorization',
+      IdentityValidationExpression: expect.stringContaining('[A-Za-z0-9_-]+'),
+      AuthorizerResultTtlInSeconds: 0,
+    })
+  })
+
+  test('answers the gateway’s own errors as problems with CORS, from the first deployment on', () => {
+    const responses = ofType('AWS::ApiGateway::GatewayResponse')
+    expect(responses.map(([, { Properties }]) => String(Properties['ResponseType'])).toSorted()).toEqual([
+      'ACCESS_DENIED',
+      'DEFAULT_4XX',
+      'DEFAULT_5XX',
+      'MISSING_AUTHENTICATION_TOKEN',
+      'REQUEST_TOO_LARGE',
+      'UNAUTHORIZED',
+    ])
+    for (const [, { Properties }] of responses) {
+      expect(Properties['ResponseParameters']).toMatchObject({
+        'gatewayresponse.header.Content-Type': "'application/problem+json'",
+        'gatewayresponse.header.Access-Control-Allow-Origin': "'*'",
+      })
+      const body = (Properties['ResponseTemplates'] as Record<string, string>)['application/json']!
+      expect(JSON.parse(body.replace('$context.error.messageString', '""'))).toMatchObject({
+        type: 'about:blank',
+      })
+    }
+    const [deployment] = ofType('AWS::ApiGateway::Deployment')
+    expect(deployment![1].DependsOn).toEqual(expect.arrayContaining(responses.map(([id]) => id)))
+  })
+
+  test('answers the preflight of every route', () => {
+    const methods = ofType('AWS::ApiGateway::Method').map(([, { Properties }]) => Properties)
+    const resourcesWith = (...verbs: string[]) =>
+      methods
+        .filter(({ HttpMethod }) => verbs.includes(HttpMethod as string))
+        .map(({ ResourceId }) => JSON.stringify(ResourceId))
+        .toSorted()
+    expect(resourcesWith('OPTIONS')).toEqual([...new Set(resourcesWith('GET', 'POST'))])
+  })
+})
+
+describe('without the settings of a deployment', () => {
+  const project = copyProject()
+  afterAll(() => project.remove())
+
+  test('sls package works and warns', async () => {
+    const run = sls(project.folder, ['package'])
+    expect(await run.exit).toBe(0)
+    expect(run.output()).toContain(
+      'Warning: this package cannot be deployed. Missing settings: DB, SIGNING_KEYS',
+    )
+  })
+
+  test.each([
+    {
+      name: 'nothing set',
+      environment: {},
+      want: 'Missing settings: DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY. Set them in secrets.json (see secrets.example.json) or as environment variables.',
+    },
+    { name: 'a stage without a DB', environment: { ...settings, DB: '' }, want: 'Missing settings: DB.' },
+    {
+      name: 'a hash cost for tests',
+      environment: settings,
+      want: 'Setting BCRYPT_COST must be at least 10 in a deployment.',
+    },
+  ])('sls deploy stops with $name, before it asks AWS for anything', async ({ environment, want }) => {
+    const run = sls(project.folder, ['deploy'], environment)
+    expect(await run.exit).toBe(1)
+    expect(run.output()).toContain(want)
+    expect(run.output()).not.toMatch(/^\s+at /m)
+  })
+})

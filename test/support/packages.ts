@@ -1,0 +1,78 @@
+/**
+ * The deployment packages of a copy of this project, unpacked as Lambda would unpack them.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { unzipSync } from 'fflate'
+import { publicKeys, type KeyRing } from '../../auth/Tokens.ts'
+import { newSecrets } from '../../dev/Secrets.ts'
+import { copyProject, sls } from './project.ts'
+
+/** The settings of a deployment with new keys; no database is at DB. */
+export function newSettings() {
+  const { SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY } = newSecrets()
+  return {
+    DB: 'mongodb://127.0.0.1:1/auth',
+    SIGNING_KEYS: JSON.stringify(SIGNING_KEYS),
+    VERIFICATION_KEYS: JSON.stringify(publicKeys(SIGNING_KEYS as unknown as KeyRing)),
+    PEPPER,
+    REFRESH_TOKEN_KEY,
+    ISSUER: 'https://auth.test',
+    AUDIENCE: 'https://api.test',
+    CORS_ORIGIN: '*',
+    BCRYPT_COST: '10',
+    PASSWORD_MIN_LENGTH: '8',
+    POWERTOOLS_LOG_LEVEL: 'SILENT',
+  }
+}
+
+/** What is read of a CloudFormation template. */
+export interface Template {
+  Resources: Record<string, { Type: string; DependsOn: string[]; Properties: Record<string, unknown> }>
+}
+
+/**
+ * Runs `sls package` and unpacks the result, far from node_modules: what the bundles leave out must not be
+ * found, as on Lambda.
+ * @param extra functions to package beside those of serverless.yml, with the same options: name and source
+ * @returns the folders of the unpacked functions, and the template that would be deployed
+ */
+export async function packageFunctions(
+  settings: NodeJS.ProcessEnv = newSettings(),
+  extra: Record<string, string> = {},
+): Promise<{ folderOf: (name: string) => string; template: Template; output: string; remove: () => void }> {
+  const { folder, remove } = copyProject()
+  try {
+    const yaml = join(folder, 'serverless.yml')
+    const more = Object.keys(extra).map((name) => `  ${name}:\n    handler: ${name}.handler\n`)
+    writeFileSync(yaml, readFileSync(yaml, 'utf8').replace(/^functions:\n/m, `$&${more.join('')}`))
+    for (const [name, source] of Object.entries(extra)) writeFileSync(join(folder, `${name}.ts`), source)
+
+    const run = sls(folder, ['package'], settings)
+    if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)
+    const built = join(folder, '.serverless')
+    const target = mkdtempSync(join(tmpdir(), 'auth-package-'))
+    return {
+      output: run.output(),
+      template: JSON.parse(
+        readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
+      ) as Template,
+      folderOf: (name) => {
+        for (const [path, bytes] of Object.entries(unzipSync(readFileSync(join(built, `${name}.zip`))))) {
+          const file = join(target, name, path)
+          mkdirSync(dirname(file), { recursive: true })
+          writeFileSync(file, bytes)
+        }
+        return join(target, name)
+      },
+      remove: () => {
+        remove()
+        rmSync(target, { recursive: true, force: true })
+      },
+    }
+  } catch (error) {
+    remove()
+    throw error
+  }
+}

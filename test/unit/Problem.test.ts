@@ -1,0 +1,46 @@
+/**
+ * The codes of the contract: stable, each with its status and title (RFC 9457 section 3.1, RFC 9110 section 15).
+ */
+import { Problem, type ProblemCode } from '../../lib/Problem.ts'
+
+/** Complete, since a code without a row does not compile. Rows may be added, never changed. */
+const contract: Record<ProblemCode, [status: number, title: string]> = {
+  invalid_json: [400, 'Bad Request'],
+  invalid_request: [400, 'Bad Request'],
+  invalid_credentials: [401, 'Unauthorized'],
+  invalid_token: [401, 'Unauthorized'],
+  forbidden: [403, 'Forbidden'],
+  not_found: [404, 'Not Found'],
+  email_taken: [409, 'Conflict'],
+  body_too_large: [413, 'Content Too Large'],
+  unsupported_media_type: [415, 'Unsupported Media Type'],
+  internal: [500, 'Internal Server Error'],
+  unavailable: [503, 'Service Unavailable'],
+}
+
+test.each(Object.entries(contract) as [ProblemCode, [number, string]][])(
+  '%s is %j',
+  (code, [status, title]) => {
+    expect(new Problem(code).toBody('request-1')).toEqual({
+      type: 'about:blank',
+      title,
+      status,
+      detail: expect.stringMatching(/^[A-Z].*\.$/),
+      code,
+      requestId: 'request-1',
+    })
+  },
+)
+
+test('a cause and headers are never part of the body', () => {
+  const problem = new Problem('unavailable', {
+    cause: new Error('hunter2'),
+    headers: { 'X-Secret': 'hunter2' },
+  })
+  expect(JSON.stringify(problem.toBody('request-1'))).not.toContain('hunter2')
+  expect(problem.cause).toEqual(new Error('hunter2'))
+})
+
+test('a detail replaces the usual sentence', () => {
+  expect(new Problem('not_found', { detail: 'No such session.' }).toBody('r').detail).toBe('No such session.')
+})
