@@ -5,7 +5,7 @@
  */
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent } from 'aws-lambda'
 import { setting } from '../lib/Config.ts'
-import { log } from '../lib/Log.ts'
+import { log, loggable } from '../lib/Log.ts'
 import { policyFor } from './Permissions.ts'
 import { InvalidToken, verifier } from './Tokens.ts'
 
@@ -32,7 +32,7 @@ export async function handler(event: APIGatewayTokenAuthorizerEvent): Promise<AP
     }
   } catch (error) {
     if (error instanceof InvalidToken) log.info('token refused', { reason: error.message })
-    else log.error('authorizer failed', error as Error)
+    else log.error('authorizer failed', { error: loggable(error) })
     // oxlint-disable-next-line no-throw-literal, only-throw-error -- API Gateway compares the text; a stack would only fill the log
     throw 'Unauthorized'
   }

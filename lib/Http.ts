@@ -5,7 +5,7 @@
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { setting } from './Config.ts'
-import { log } from './Log.ts'
+import { log, loggable } from './Log.ts'
 import { type FieldError, Problem } from './Problem.ts'
 
 const MAX_BODY_BYTES = 8 * 1024
@@ -55,7 +55,7 @@ export function route<Body = undefined, Query = undefined>(
     } catch (error) {
       const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
       if (problem.status >= 500) {
-        log.error(problem.message, { code: problem.code, requestId, error: problem.cause as Error })
+        log.error(problem.message, { code: problem.code, requestId, error: loggable(problem.cause) })
       }
       return toResult({
         status: problem.status,

@@ -2,7 +2,7 @@
  * Passwords: OWASP Password Storage and Authentication Cheat Sheets, NIST SP 800-63B-4 section 3.1.1.2.
  * bcrypt runs at its least cost, 4, where the test does not ask for another.
  */
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import bcrypt from 'bcryptjs'
 import { PASSWORD_MAX_LENGTH, hashPassword, passwordErrors, verifyPassword } from '../../auth/Passwords.ts'
 import { vectors } from '../support/vectors.ts'
@@ -16,6 +16,14 @@ describe('a hash', () => {
   test('carries its version and cost', async () => {
     expect(await hashPassword(PASSWORD, settings)).toMatch(/^v1\$2b\$04\$[./A-Za-z0-9]{53}$/)
     expect(await hashPassword(PASSWORD, { ...settings, cost: 5 })).toMatch(/^v1\$2b\$05\$/)
+  })
+
+  test('is bcrypt over base64 of HMAC-SHA-384, and stays so: stored ones must match after every change', async () => {
+    const hash = await hashPassword('cafe\u0301-life', settings)
+    const text = createHmac('sha384', settings.pepper).update('caf\u00e9-life').digest('base64')
+    // 64 characters and no NUL: bcrypt reads all of it.
+    expect(text).toHaveLength(64)
+    expect(await bcrypt.compare(text, hash.slice('v1'.length))).toBe(true)
   })
 
   test('has a salt of its own', async () => {

@@ -129,6 +129,11 @@ describe('an e-mail', () => {
     { name: 'spaces', a: ' ann@example.test ', b: 'ann@example.test' },
     { name: 'fullwidth ＠', a: 'ann＠example.test', b: 'ann@example.test' },
     { name: 'composition', a: 'rene\u0301@example.test', b: 'REN\u00c9@example.test' },
+    {
+      name: 'a letter that is composed in lower case only',
+      a: 'J\u030can@example.test',
+      b: '\u01f0an@example.test',
+    },
     { name: 'capital sharp s', a: 'STRA\u1e9eE@example.test', b: 'stra\u00dfe@example.test' },
   ])('spelt otherwise is the same: $name', ({ a, b }) => {
     expect(normaliseEmail(a)).toBe(normaliseEmail(b))
