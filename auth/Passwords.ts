@@ -95,7 +95,8 @@ function isMadeOf(password: string, { name, email }: { name: string; email: stri
     .toSorted((a, b) => b.length - a.length)
   const password_ = letters(password)
   const rest = words.reduce((text, word) => text.replaceAll(word, ''), password_)
-  return rest.length < password_.length && rest.length < 4
+  // A year or another number after one's own name is what attackers try next.
+  return rest.length < password_.length && /^(.{0,3}|\d{0,6})$/su.test(rest)
 }
 
 let commonPasswords: Promise<Set<string>> | undefined
@@ -107,5 +108,9 @@ async function isCommon(password: string): Promise<boolean> {
   )
   const list = await commonPasswords
   const candidate = password.normalize('NFKC').toLowerCase()
-  return list.has(candidate) || new Set(candidate).size <= 2
+  // The usual answer to "too common" is to add a number to it.
+  return (
+    [candidate, candidate.replace(/\d{1,4}$/, '')].some((text) => list.has(text)) ||
+    new Set(candidate).size <= 2
+  )
 }

@@ -10,7 +10,7 @@ import {
   sign,
   verify,
 } from 'node:crypto'
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
 import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
@@ -78,24 +78,18 @@ export function newSecrets() {
 }
 
 /**
- * Makes a secrets file with new random keys, readable by its owner only. Two at once make one file.
+ * Makes a secrets file with new random keys, readable by its owner only.
  * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has a DB to fill in
- * @returns whether there was none before
+ * @returns whether there was none before: it never replaces one
  */
 export function generateSecrets(folder: string, file = 'secrets.json'): boolean {
-  const target = join(folder, file)
-  const draft = `${target}.${process.pid}.draft`
   const secrets = { ...(file !== 'secrets.json' && { DB: '' }), ...newSecrets() }
-  writeFileSync(draft, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 })
   try {
-    // Unlike a rename, a link never replaces a file that is there.
-    linkSync(draft, target)
+    writeFileSync(join(folder, file), `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600, flag: 'wx' })
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
-    throw error
-  } finally {
-    rmSync(draft)
+    throw new Error(`${file} cannot be written: ${(error as Error).message}.`, { cause: error })
   }
 }
 

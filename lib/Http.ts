@@ -9,6 +9,8 @@ import { log, loggable } from './Log.ts'
 import { type FieldError, Problem } from './Problem.ts'
 
 const MAX_BODY_BYTES = 8 * 1024
+/** An answer should not be many times the size of its request. */
+const MAX_ERRORS = 20
 
 /** What a route gets. Members are undefined where the route gives no schema. */
 export interface Request<Body, Query> {
@@ -71,7 +73,7 @@ function parse<Output>(schema: z.ZodMiniType<Output>, input: unknown): Output {
   const result = z.safeParse(schema, input)
   if (result.success) return result.data
   throw new Problem('invalid_request', {
-    errors: result.error.issues.flatMap((issue) => toFieldErrors(issue, input)),
+    errors: result.error.issues.flatMap((issue) => toFieldErrors(issue, input)).slice(0, MAX_ERRORS),
   })
 }
 
@@ -94,7 +96,7 @@ function readJson(event: APIGatewayProxyEvent): unknown {
   if (bytes.length > MAX_BODY_BYTES) throw new Problem('body_too_large')
   if (
     !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(header(event, 'content-type') ?? '') ||
-    (header(event, 'content-encoding') ?? 'identity') !== 'identity'
+    (header(event, 'content-encoding') ?? 'identity').toLowerCase() !== 'identity'
   ) {
     throw new Problem('unsupported_media_type')
   }

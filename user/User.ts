@@ -44,8 +44,11 @@ export const normaliseEmail = (text: string) =>
 /** Text that is stored and given back as it came: no lone surrogates, which UTF-8 cannot carry. */
 const text = () => z.string().check(z.refine((value) => value.isWellFormed(), 'must be well-formed Unicode'))
 
-/** Persian names and some emoji need the zero-width joiners, which are control characters all the same. */
-const visible = (name: string) => name.replaceAll(/[\u200c\u200d]/g, '')
+/**
+ * Persian names and some emoji need the zero-width joiners, which are control characters all the same. The Hangul
+ * fillers and the empty Braille cell are letters and symbols that nobody can see.
+ */
+const visible = (name: string) => name.replaceAll(/\u200c|\u200d|[\u115f\u1160\u2800\u3164\uffa0]/g, '')
 
 /** The fields of a request, as every route reads them. */
 export const fields = {
@@ -57,7 +60,7 @@ export const fields = {
         z.string(),
       )
       .check(
-        z.refine((value) => visible(value) !== '', 'must not be empty'),
+        z.refine((value) => visible(value).trim() !== '', 'must not be empty'),
         z.refine((value) => value.length <= 100, 'must have at most 100 characters'),
         z.refine((value) => !/\p{C}/u.test(visible(value)), 'must not have control characters'),
       ),

@@ -61,6 +61,8 @@ describe('a name', () => {
     { name: 'empty', input: '', want: EMPTY },
     { name: 'spaces only', input: ' \t\n\u00a0\u3000', want: EMPTY },
     { name: 'a joiner only, which nobody can see', input: '\u200d', want: EMPTY },
+    { name: 'joiners around a space', input: '\u200d \u200d', want: EMPTY },
+    { name: 'Hangul fillers and empty Braille', input: '\u3164\u2800\u115f', want: EMPTY },
     { name: 'NUL', input: 'Ann\0Lee', want: CONTROL },
     { name: 'a line break', input: 'Ann\nLee', want: CONTROL },
     { name: 'an escape sequence', input: 'Ann\u001b[31m', want: CONTROL },
