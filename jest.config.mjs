@@ -6,5 +6,7 @@ export default {
   globalSetup: '<rootDir>/test/support/globalSetup.ts',
   globalTeardown: '<rootDir>/test/support/globalTeardown.ts',
   setupFiles: ['<rootDir>/test/support/settings.ts'],
+  // Most files wait for other processes: one worker less than there are cores would leave half a machine idle.
+  maxWorkers: '100%',
   testTimeout: 30_000,
 }

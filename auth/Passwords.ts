@@ -50,6 +50,11 @@ export async function verifyPassword(
     return { matches: false, outdated: false }
   }
   const matches = await bcrypt.compare(versioned ? prehash(password, pepper) : password, hash)
+  if (!matches) {
+    // A hash of a lower cost would show by its speed that there is an account. The rounds add up to those of one
+    // hash of today's cost: 2^s + 2^s + 2^(s+1) + ... + 2^(cost-1) = 2^cost. (A higher cost cannot be hidden.)
+    for (let rest = storedCost; rest < cost; rest++) await bcrypt.compare('', decoy(rest))
+  }
   return { matches, outdated: !versioned || storedCost < cost }
 }
 
@@ -65,10 +70,11 @@ export async function passwordErrors(
   minLength: number,
 ): Promise<FieldError[]> {
   const complain = (message: string) => [{ path: 'password', message }]
-  // Counted in characters (code points), as the user sees them.
-  const length = [...password.normalize('NFKC')].length
-  if (length < minLength) return complain(`must have at least ${minLength} characters`)
-  if (length > PASSWORD_MAX_LENGTH) return complain(`must have at most ${PASSWORD_MAX_LENGTH} characters`)
+  // In characters (code points). NFKC makes 18 of one (U+FDFA) and one of two: both forms must be long enough.
+  const lengths = [password, password.normalize('NFKC')].map((text) => [...text].length)
+  if (Math.min(...lengths) < minLength) return complain(`must have at least ${minLength} characters`)
+  if (Math.max(...lengths) > PASSWORD_MAX_LENGTH)
+    return complain(`must have at most ${PASSWORD_MAX_LENGTH} characters`)
   if (isMadeOf(password, own)) return complain('must not be made of your name or e-mail address')
   if (await isCommon(password)) return complain('is too common: it is on lists that attackers try first')
   return []
@@ -107,10 +113,12 @@ async function isCommon(password: string): Promise<boolean> {
     ({ dictionary }) => new Set(dictionary['passwords-common']),
   )
   const list = await commonPasswords
-  const candidate = password.normalize('NFKC').toLowerCase()
+  const candidate = password.normalize('NFKC').toLowerCase().trim()
   // The usual answer to "too common" is to add a number to it.
   return (
-    [candidate, candidate.replace(/\d{1,4}$/, '')].some((text) => list.has(text)) ||
-    new Set(candidate).size <= 2
+    [candidate, candidate.replace(/\d{1,4}$/, '')].some((text) => list.has(text)) || isRepetitive(candidate)
   )
 }
+
+/** aaaaaaaa, abcabcabc, 12341234x */
+const isRepetitive = (text: string) => /^(.{1,4})\1+.{0,3}$/su.test(text)

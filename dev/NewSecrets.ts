@@ -3,12 +3,12 @@
  *
  *   npm run secrets -- prod
  */
-import { generateSecrets } from './Secrets.ts'
+import { generateSecrets, LOCAL_STAGE } from './Secrets.ts'
 
 const [stage = ''] = process.argv.slice(2)
 const file = `secrets.${stage}.json`
 
-if (!/^[\w-]+$/.test(stage) || stage === 'example') {
+if (!/^\w[\w-]*$/.test(stage) || stage === 'example' || stage === LOCAL_STAGE) {
   process.stderr.write('Name the stage: npm run secrets -- prod\n')
   process.exitCode = 1
 } else if (generateSecrets(process.cwd(), file)) {

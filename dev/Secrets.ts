@@ -22,19 +22,23 @@ const names = Object.keys(schema).filter((name): name is Name => name !== 'VERIF
 /** Without these nothing can run; the others have defaults in serverless.yml. */
 const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY']
 
+/** The stage of `sls offline`, and of `sls deploy` where none is named. */
+export const LOCAL_STAGE = 'dev'
+const LOCAL_FILE = 'secrets.json'
+
 export class Secrets {
   readonly #values: ReadonlyMap<Name, string>
   /** Where a person looks for these settings: a file's name. */
   readonly file: string
 
   /**
-   * Reads `secrets.<stage>.json` where it exists, else `secrets.json`, and the environment over it.
+   * Reads `secrets.json` for the stage dev and `secrets.<stage>.json` for any other, and the environment over it.
+   * A stage never falls back on another's file: it would run on keys that are not its own.
    * @throws Error with a sentence that names the file or the setting
    */
   constructor(folder: string, stage: string, environment: NodeJS.ProcessEnv) {
-    const ofStage = readJson(folder, `secrets.${stage}.json`)
-    this.file = ofStage ? `secrets.${stage}.json` : 'secrets.json'
-    const fromFile = ofStage ?? readJson(folder, this.file) ?? {}
+    this.file = stage === LOCAL_STAGE ? LOCAL_FILE : `secrets.${stage}.json`
+    const fromFile = readJson(folder, this.file) ?? {}
     for (const name of Object.keys(fromFile)) {
       // "// ..." is a comment, as in secrets.example.json.
       if (!name.startsWith('//') && !names.includes(name as Name)) {
@@ -82,8 +86,8 @@ export function newSecrets() {
  * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has a DB to fill in
  * @returns whether there was none before: it never replaces one
  */
-export function generateSecrets(folder: string, file = 'secrets.json'): boolean {
-  const secrets = { ...(file !== 'secrets.json' && { DB: '' }), ...newSecrets() }
+export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
+  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets() }
   try {
     writeFileSync(join(folder, file), `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600, flag: 'wx' })
     return true
@@ -119,7 +123,11 @@ function checkPairs({ keys }: KeyRing): void {
 
 /** A setting as an environment variable holds it; keys and numbers may stand in the file as JSON has them. */
 function toText(name: Name, value: unknown): string {
-  if (typeof value === 'string') return value
+  if (typeof value === 'string') {
+    // The Serverless Framework would put something else in its place.
+    if (value.includes('${')) throw new Error(`Setting ${name} must not hold "\${".`)
+    return value
+  }
   if (name === 'SIGNING_KEYS' || typeof value === 'number') return JSON.stringify(value)
   throw new Error(`Setting ${name} must be text.`)
 }
@@ -133,13 +141,12 @@ function readJson(folder: string, file: string): Record<string, unknown> | undef
     throw new Error(`${file} cannot be read: ${(error as Error).message}.`, { cause: error })
   }
   try {
-    const value: unknown = JSON.parse(text)
+    // Windows' editors begin a file with a byte order mark.
+    const value: unknown = JSON.parse(text.replace(/^\uFEFF/, ''))
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       return value as Record<string, unknown>
   } catch {
     // said below; JSON.parse's own message quotes the text, which is secret
   }
-  throw new Error(
-    `${file} is not a JSON object. Mend it, or delete it and a new one is made at the next local start.`,
-  )
+  throw new Error(`${file} is not a JSON object. Mend it: its keys and its pepper cannot be made again.`)
 }

@@ -10,7 +10,7 @@ export const log = new Logger({ serviceName: process.env['AWS_LAMBDA_FUNCTION_NA
  * What may be logged of an error: other people's messages quote what they failed on, such as the e-mail of a
  * duplicate key or the connection string with its password.
  */
-export function loggable(error: unknown): object {
+export function loggable(error: unknown, depth = 3): object {
   if (!(error instanceof Error)) return { message: `thrown: ${typeof error}` }
   const { code, cause } = error as Error & { code?: unknown }
   return {
@@ -18,7 +18,7 @@ export function loggable(error: unknown): object {
     message: redact(error.message),
     ...(typeof code === 'number' || typeof code === 'string' ? { code } : {}),
     ...(error.stack && { stack: redact(error.stack) }),
-    ...(cause !== undefined && { cause: loggable(cause) }),
+    ...(cause !== undefined && depth > 0 && { cause: loggable(cause, depth - 1) }),
   }
 }
 

@@ -61,7 +61,8 @@ export class Problem extends Error {
     this.code = code
     this.status = problems[code][0]
     this.errors = errors
-    this.headers = headers
+    // RFC 9110 section 15.5.2: a 401 says how to authenticate.
+    this.headers = this.status === 401 ? { 'WWW-Authenticate': 'Bearer', ...headers } : headers
   }
 
   /** The body of the answer (RFC 9457 section 3). */

@@ -61,8 +61,8 @@ export const schema = {
     .string()
     .check(
       z.regex(
-        /^mongodb(\+srv)?:\/\/\S+$/,
-        'must be a connection string that begins with mongodb:// or mongodb+srv://',
+        /^mongodb(\+srv)?:\/\/[^\s/?#]+(\/[^\s/?#@]*)?(\?\S*)?$/,
+        'must be a connection string that begins with mongodb:// or mongodb+srv://, its password percent-encoded',
       ),
     ),
   /** JWK Set (RFC 7517) of private ES256 keys: the first signs. */

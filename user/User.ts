@@ -106,6 +106,8 @@ export async function findUserByEmail(email: string): Promise<User | undefined> 
 }
 
 export async function findUserById(id: string): Promise<User | undefined> {
+  // Signed or not, what is no id belongs to nobody.
+  if (!mongoose.isObjectIdOrHexString(id)) return undefined
   const document = await UserModel.findById(id).lean()
   return document ? toUser(document) : undefined
 }
@@ -116,8 +118,8 @@ export async function upgradePasswordHash(user: User, passwordHash: string): Pro
 }
 
 /**
- * A page of users, oldest first. Ids are in the order of creation and never change, so a page neither repeats
- * nor skips a user when others come or go.
+ * A page of users in the order of their ids, which begin with the second of creation. Ids never change, so a page
+ * neither repeats nor skips a user when others come or go.
  * @param after the last id of the page before
  */
 export async function listUsers(limit: number, after?: string): Promise<{ users: User[]; more: boolean }> {

@@ -33,11 +33,6 @@ describe('one clear sentence, exit code 1 and no stack', () => {
       want: 'Missing settings: PEPPER.',
     },
     {
-      name: 'a broken setting in the environment',
-      environment: { BCRYPT_COST: 'twelve' },
-      want: 'Setting BCRYPT_COST must be a whole number from 4 to 15. It is read from the environment.',
-    },
-    {
       name: 'no mongod to be had',
       // Nothing on the PATH (neither mongod nor python3), nothing fetched before, and nobody to download from.
       environment: { PATH: '/nowhere', HOME: project.folder, MONGOMS_DOWNLOAD_MIRROR: 'http://127.0.0.1:9' },
@@ -53,7 +48,7 @@ describe('one clear sentence, exit code 1 and no stack', () => {
         environment,
       )
       expect(await run.exit).toBe(1)
-      expect(run.output()).toContain(want)
+      expect(run.output().split(want)).toHaveLength(2)
       expect(run.output()).not.toMatch(/^\s+at /m)
       expect(run.output()).not.toContain('s3cret')
     } finally {

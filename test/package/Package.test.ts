@@ -187,7 +187,9 @@ describe('the template', () => {
       'DEFAULT_5XX',
       'MISSING_AUTHENTICATION_TOKEN',
       'REQUEST_TOO_LARGE',
+      'THROTTLED',
       'UNAUTHORIZED',
+      'WAF_FILTERED',
     ])
     for (const [, { Properties }] of responses) {
       expect(Properties['ResponseParameters']).toMatchObject({
@@ -197,6 +199,7 @@ describe('the template', () => {
       const body = (Properties['ResponseTemplates'] as Record<string, string>)['application/json']!
       expect(JSON.parse(body.replace('$context.error.messageString', '""'))).toMatchObject({
         type: 'about:blank',
+        status: Properties['StatusCode'],
       })
     }
     const [deployment] = ofType('AWS::ApiGateway::Deployment')

@@ -2,7 +2,7 @@
  * Copies of the project, and the commands of a user in them.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../dev/Ports.ts'
@@ -37,12 +37,22 @@ export interface Run {
   exit: Promise<number | null>
 }
 
-/** Runs `sls` with arguments, in a process group of its own. */
-export function sls(folder: string, args: string[], environment: NodeJS.ProcessEnv = {}): Run {
-  const child = spawn(process.execPath, [SERVERLESS, ...args], {
+/** Runs `sls` with arguments. */
+export const sls = (folder: string, args: string[], environment?: NodeJS.ProcessEnv): Run =>
+  run(folder, [process.execPath, SERVERLESS, ...args], environment)
+
+/**
+ * Runs a command. It stays in the process group of the tests, so that Ctrl-C ends it with them.
+ * @param detached gives it a group of its own, to be killed as a whole
+ */
+function run(folder: string, command: string[], environment: NodeJS.ProcessEnv = {}, detached = false): Run {
+  // Packaging leaves folders in the temporary folder; here they go with the copy.
+  const temporary = join(folder, '.tmp')
+  mkdirSync(temporary, { recursive: true })
+  const child = spawn(command[0]!, command.slice(1), {
     cwd: folder,
-    env: cleanEnvironment(environment),
-    detached: true,
+    env: cleanEnvironment({ TMPDIR: temporary, ...environment }),
+    detached,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
@@ -58,31 +68,32 @@ export interface Api extends Run {
 }
 
 /**
- * Runs `sls offline` and waits until it serves.
+ * Runs `sls offline` (or `npm start`) and waits until it serves.
  * @throws Error with what it printed when it ends before that
  */
 export async function startApi(
   folder: string,
   {
-    port,
-    args = [],
-    environment = {},
-  }: { port?: number; args?: string[]; environment?: NodeJS.ProcessEnv } = {},
+    environment,
+    npm = false,
+    detached = false,
+  }: { environment?: NodeJS.ProcessEnv; npm?: boolean; detached?: boolean } = {},
 ): Promise<Api> {
-  const httpPort = port ?? (await freePort('localhost'))
-  const run = sls(folder, ['offline', '--httpPort', String(httpPort), ...args], environment)
+  const port = await freePort('localhost')
+  const command = npm ? ['npm', 'start', '--'] : [process.execPath, SERVERLESS, 'offline']
+  const api = run(folder, [...command, '--httpPort', String(port)], environment, detached)
   let ended = false
-  void run.exit.then(() => (ended = true))
-  while (!run.output().includes('The API is at')) {
-    if (ended) throw new Error(`sls offline ended:\n${run.output()}`)
+  void api.exit.then(() => (ended = true))
+  while (!api.output().includes('The API is at')) {
+    if (ended) throw new Error(`sls offline ended:\n${api.output()}`)
     await new Promise((done) => setTimeout(done, 50))
   }
   return {
-    ...run,
-    url: `http://localhost:${httpPort}`,
+    ...api,
+    url: `http://localhost:${port}`,
     stop: async () => {
-      run.process.kill('SIGINT')
-      await run.exit
+      api.process.kill('SIGINT')
+      await api.exit
     },
   }
 }

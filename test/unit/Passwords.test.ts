@@ -153,6 +153,25 @@ describe('a stored hash', () => {
   })
 })
 
+test.each([
+  { stored: 4, cost: 4 },
+  { stored: 4, cost: 7 },
+  { stored: 5, cost: 6 },
+])(
+  'a wrong password for a hash of cost $stored costs the rounds of one of today’s $cost (CWE-208)',
+  async ({ stored, cost }) => {
+    const hash = await hashPassword('another password', { ...settings, cost: stored })
+    const compare = jest.spyOn(bcrypt, 'compare')
+    try {
+      expect(await verifyPassword(PASSWORD, hash, { ...settings, cost })).toMatchObject({ matches: false })
+      const rounds = compare.mock.calls.map(([, compared]) => 2 ** Number(compared.slice(4, 6)))
+      expect(rounds.reduce((sum, count) => sum + count)).toBe(2 ** cost)
+    } finally {
+      compare.mockRestore()
+    }
+  },
+)
+
 describe('a new password', () => {
   const own = { name: 'Ann-Sophie Lindqvist', email: 'ann.lindqvist@example.test' }
   const SHORT = 'must have at least 8 characters'
@@ -160,6 +179,8 @@ describe('a new password', () => {
   const OWN = 'must not be made of your name or e-mail address'
   const COMMON = 'is too common: it is on lists that attackers try first'
   /** Characters that are on no list. */
+  const emoji = (length: number) =>
+    String.fromCodePoint(...Array.from({ length }, (_, index) => 0x1_f400 + index))
   const odd = (length: number) => 'qzj7%wkx'.repeat(Math.ceil(length / 8)).slice(0, length)
 
   test.each([
@@ -176,10 +197,14 @@ describe('a new password', () => {
     { name: '64 characters, which NIST asks to allow', password: odd(64) },
     { name: '128 characters', password: odd(128) },
     { name: '129 characters', password: odd(129), want: LONG },
-    { name: '128 emoji, each one character', password: '🔑🔒🗝'.repeat(43).slice(0, 128 * 2) },
-    { name: '129 emoji', password: '🔑🔒🔓'.repeat(43), want: LONG },
-    { name: '7 emoji', password: '🔑🔒🔓🔑🔒🔓🔑', want: SHORT },
-    { name: '8 emoji', password: '🔑🔒🔓🔑🔒🔓🔑🔒' },
+    { name: '128 emoji, each one character', password: emoji(128) },
+    { name: '129 emoji', password: emoji(129), want: LONG },
+    { name: '7 emoji', password: emoji(7), want: SHORT },
+    { name: '8 emoji', password: emoji(8) },
+    { name: 'one character that NFKC makes 18 of (U+FDFA)', password: '\ufdfa', want: SHORT },
+    { name: 'a common one with spaces around', password: ' password1 ', want: COMMON },
+    { name: 'one part again and again', password: 'abcabcabcabc', want: COMMON },
+    { name: 'one part again and again, and a bit', password: '12341234123456', want: COMMON },
     { name: 'e and its accent, counted as one', password: 'e\u0301'.repeat(7), want: SHORT },
     { name: 'spaces in it', password: 'four words make one' },
     { name: 'no digit, capital or sign: no composition rules', password: 'quietmountainriver' },

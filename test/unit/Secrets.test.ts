@@ -94,6 +94,17 @@ describe('a setting comes from', () => {
     expect([read({}, 'prod').file, read({}, 'dev').file]).toEqual(['secrets.prod.json', 'secrets.json'])
   })
 
+  test('nowhere where the stage has no file: it would run on the keys of another', () => {
+    write({ AUDIENCE: 'all' })
+    expect(read({}, 'prod').get('AUDIENCE')).toBeUndefined()
+    expect(read({}, 'prod').file).toBe('secrets.prod.json')
+  })
+
+  test('a file that a Windows editor began with a byte order mark', () => {
+    write(`\ufeff${JSON.stringify({ AUDIENCE: 'file' })}`)
+    expect(read().get('AUDIENCE')).toBe('file')
+  })
+
   test('the environment also where the file of the stage has it', () => {
     write({ AUDIENCE: 'prod' }, 'secrets.prod.json')
     expect(read({ AUDIENCE: 'env' }, 'prod').get('AUDIENCE')).toBe('env')
@@ -139,8 +150,7 @@ describe('an error is one sentence that names the place and does not quote the c
   const SECRET = 'hunter2'
   const names =
     'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, BCRYPT_COST, PASSWORD_MIN_LENGTH'
-  const broken =
-    'secrets.json is not a JSON object. Mend it, or delete it and a new one is made at the next local start.'
+  const broken = 'secrets.json is not a JSON object. Mend it: its keys and its pepper cannot be made again.'
   const pair = keys()
   const stranger = keys()
   const notAPair = (kid: string) =>

@@ -70,7 +70,7 @@ refuses(
       `"mongodb://user:${SECRET}@db.test/auth"`,
       ` mongodb://user:${SECRET}@db.test/auth`,
     ],
-    'must be a connection string that begins with mongodb:// or mongodb+srv://',
+    'must be a connection string that begins with mongodb:// or mongodb+srv://, its password percent-encoded',
   ),
 )
 
