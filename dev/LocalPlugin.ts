@@ -129,8 +129,12 @@ export class LocalPlugin {
     const secrets = this.#orError(() => this.#read(service.provider.stage))
     const missing = secrets.missing().filter((name) => name !== 'DB')
     if (missing.length > 0) {
+      const way =
+        secrets.file === 'secrets.json'
+          ? 'or move it away, and the next start makes one with new keys'
+          : `or make it with new keys: npm run secrets -- ${service.provider.stage}`
       throw this.#error(
-        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json).`,
+        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json), ${way}.`,
       )
     }
     const wrong = await connectionStringError(secrets.get('DB'))
