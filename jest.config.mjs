@@ -8,5 +8,5 @@ export default {
   setupFiles: ['<rootDir>/test/support/settings.ts'],
   // Most files wait for other processes: one worker less than there are cores would leave half a machine idle.
   maxWorkers: '100%',
-  testTimeout: 30_000,
+  testTimeout: 60_000,
 }

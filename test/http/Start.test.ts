@@ -96,5 +96,5 @@ describe('a start with nothing set', () => {
     again.process.kill('SIGKILL')
     await again.exit
     await nothingLeft(again)
-  }, 90_000)
+  }, 180_000)
 })
