@@ -55,9 +55,7 @@ export const me = route({}, ({ caller }) =>
   withDatabase(async () => {
     const user = await findUserById(caller.id)
     // The token outlives the account: to the client it is a token that is no longer good.
-    if (!user || user.disabled) {
-      throw new Problem('invalid_token', { headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' } })
-    }
+    if (!user || user.disabled) throw new Problem('invalid_token')
     return { status: 200, body: ownView(user) }
   }),
 )

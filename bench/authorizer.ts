@@ -10,7 +10,8 @@ import { pathToFileURL } from 'node:url'
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent } from 'aws-lambda'
 import { signer, type KeyRing } from '../auth/Tokens.ts'
 import { interleave, median, percentile, printLimit, printTable, ratio, timed } from './support/measure.ts'
-import { newSettings, packageFunctions } from '../test/support/packages.ts'
+import { newSettings } from '../test/support/newSettings.ts'
+import { packageFunctions } from '../test/support/packages.ts'
 
 const BATCHES = 100
 const CALLS = 100

@@ -19,7 +19,9 @@ import {
   printTable,
   timed,
 } from './support/measure.ts'
-import { newSettings, packageFunctions } from '../test/support/packages.ts'
+import { request } from '../test/support/events.ts'
+import { newSettings } from '../test/support/newSettings.ts'
+import { packageFunctions } from '../test/support/packages.ts'
 
 const ROUNDS = 60
 const COST = 10
@@ -45,12 +47,7 @@ try {
     ...(await load('users', 'user', 'UserHandler.mjs')),
   }
   const call = async (route: Route, json?: unknown, id?: string) => {
-    const { statusCode, body } = await handlers[route]({
-      body: json === undefined ? null : JSON.stringify(json),
-      headers: { 'Content-Type': 'application/json' },
-      isBase64Encoded: false,
-      requestContext: { requestId: 'bench', identity: { sourceIp: '192.0.2.1' }, authorizer: { id } },
-    } as unknown as APIGatewayProxyEvent)
+    const { statusCode, body } = await handlers[route](request({ json, ...(id && { authorizer: { id } }) }))
     if (statusCode >= 300) throw new Error(`${route} answers ${statusCode}: ${body}`)
     return JSON.parse(body) as unknown
   }

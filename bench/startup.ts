@@ -19,7 +19,9 @@ import {
   ratio,
   timed,
 } from './support/measure.ts'
-import { newSettings, packageFunctions } from '../test/support/packages.ts'
+import { optionalPackages } from '../test/support/optionalPackages.ts'
+import { newSettings } from '../test/support/newSettings.ts'
+import { packageFunctions } from '../test/support/packages.ts'
 import { cleanEnvironment } from '../test/support/project.ts'
 
 const ROUNDS = 31
@@ -28,16 +30,6 @@ const AUTHORIZER_LIMIT = 40
 const DATABASE_LIMIT = 1.2
 
 const MONGOOSE = `import mongoose from 'mongoose'\nexport const handler = async () => mongoose.version\n`
-/** What serverless.yml leaves out of the bundles. */
-const OPTIONAL = [
-  '@aws-sdk/*',
-  '@mongodb-js/zstd',
-  'gcp-metadata',
-  'kerberos',
-  'mongodb-client-encryption',
-  'snappy',
-  'socks',
-]
 
 const packages = await packageFunctions(undefined, { Bare: MONGOOSE })
 try {
@@ -67,7 +59,7 @@ try {
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
     },
-    external: OPTIONAL,
+    external: optionalPackages,
     logLevel: 'error',
   })
   const auth = join(packages.folderOf('login'), 'auth', 'AuthHandler.mjs')

@@ -98,11 +98,10 @@ export class LocalPlugin {
 
   /** Stops before anything is deployed with settings that cannot work; `sls package` only warns of them. */
   async #checkSettings(): Promise<void> {
-    const secrets = this.#orError(() => this.#read(this.#serverless.service.provider.stage))
+    const secrets = await this.#orError(() => this.#read(this.#serverless.service.provider.stage))
     const missing = secrets.missing()
     const wrong = [
-      missing.length > 0 &&
-        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json) or as environment variables.`,
+      missing.length > 0 && missingSettings(missing, secrets.file, ' or as environment variables'),
       Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST &&
         `Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`,
       await connectionStringError(secrets.get('DB')),
@@ -126,16 +125,14 @@ export class LocalPlugin {
 
   async #prepareOffline(): Promise<void> {
     const { service, serviceDir } = this.#serverless
-    const secrets = this.#orError(() => this.#read(service.provider.stage))
+    const secrets = await this.#orError(() => this.#read(service.provider.stage))
     const missing = secrets.missing().filter((name) => name !== 'DB')
     if (missing.length > 0) {
       const way =
         secrets.file === 'secrets.json'
-          ? 'or move it away, and the next start makes one with new keys'
-          : `or make it with new keys: npm run secrets -- ${service.provider.stage}`
-      throw this.#error(
-        `Missing settings: ${missing.join(', ')}. Set them in ${secrets.file} (see secrets.example.json), ${way}.`,
-      )
+          ? ', or move it away, and the next start makes one with new keys'
+          : `, or make it with new keys: npm run secrets -- ${service.provider.stage}`
+      throw this.#error(missingSettings(missing, secrets.file, way))
     }
     const wrong = await connectionStringError(secrets.get('DB'))
     if (wrong) throw this.#error(wrong)
@@ -169,13 +166,9 @@ export class LocalPlugin {
   }
 
   async #startDatabase(folder: string): Promise<string> {
-    try {
-      const { uri } = await startDatabase(this.#write, folder)
-      this.#write(`MongoDB is at ${uri}, its data in ${relative(process.cwd(), folder)}.`)
-      return `${uri}/auth`
-    } catch (error) {
-      throw this.#error((error as Error).message)
-    }
+    const { uri } = await this.#orError(() => startDatabase(this.#write, folder))
+    this.#write(`MongoDB is at ${uri}, its data in ${relative(process.cwd(), folder)}.`)
+    return `${uri}/auth`
   }
 
   /** serverless-offline offers no way to its server, so its one public method is wrapped. */
@@ -199,14 +192,17 @@ export class LocalPlugin {
   #error = (message: string) => new this.#serverless.classes.Error(message, 'LOCAL_PLUGIN')
 
   /** Our sentences are for the user: without this the framework would print them with a stack. */
-  #orError<Result>(work: () => Result): Result {
+  async #orError<Result>(work: () => Result | Promise<Result>): Promise<Result> {
     try {
-      return work()
+      return await work()
     } catch (error) {
       throw this.#error((error as Error).message)
     }
   }
 }
+
+const missingSettings = (names: string[], file: string, otherWay: string) =>
+  `Missing settings: ${names.join(', ')}. Set them in ${file} (see secrets.example.json)${otherWay}.`
 
 /** What the driver has against a connection string; it knows more than the schema of the setting. */
 async function connectionStringError(uri: string | undefined): Promise<string | undefined> {

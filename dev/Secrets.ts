@@ -98,12 +98,12 @@ export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
 }
 
 /** A new private JWK for ES256; its `kid` is the thumbprint of RFC 7638. */
-function generateKey() {
+function generateKey(): KeyRing['keys'][number] {
   const { crv, d, kty, x, y } = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
     format: 'jwk',
   })
   const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
-  return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d }
+  return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d } as KeyRing['keys'][number]
 }
 
 /** A public half that belongs to another private key would make every token unverifiable. */

@@ -61,8 +61,7 @@ export class Problem extends Error {
     this.code = code
     this.status = problems[code][0]
     this.errors = errors
-    // RFC 9110 section 15.5.2: a 401 says how to authenticate.
-    this.headers = this.status === 401 ? { 'WWW-Authenticate': 'Bearer', ...headers } : headers
+    this.headers = { ...challenge(code), ...headers }
   }
 
   /** The body of the answer (RFC 9457 section 3). */
@@ -77,4 +76,10 @@ export class Problem extends Error {
       ...(this.errors && { errors: this.errors }),
     }
   }
+}
+
+/** A 401 says how to authenticate (RFC 9110 section 15.5.2), and what was wrong with a token (RFC 6750 section 3.1). */
+function challenge(code: ProblemCode): Record<string, string> {
+  if (problems[code][0] !== 401) return {}
+  return { 'WWW-Authenticate': code === 'invalid_token' ? 'Bearer error="invalid_token"' : 'Bearer' }
 }

@@ -37,18 +37,15 @@ const keyRing = <Key extends typeof publicJwk | typeof privateJwk>(jwk: Key) =>
     }),
   )
 
-const integer = (minimum: number, maximum: number) =>
-  z.pipe(
-    z.string().check(z.regex(/^\d{1,6}$/, `must be a whole number from ${minimum} to ${maximum}`)),
+const integer = (minimum: number, maximum: number) => {
+  const message = `must be a whole number from ${minimum} to ${maximum}`
+  return z.pipe(
+    z.string().check(z.regex(/^\d{1,6}$/, message)),
     z
       .pipe(z.transform(Number), z.number())
-      .check(
-        z.refine(
-          (value) => value >= minimum && value <= maximum,
-          `must be a whole number from ${minimum} to ${maximum}`,
-        ),
-      ),
+      .check(z.refine((value) => value >= minimum && value <= maximum, message)),
   )
+}
 
 const webOrigin = z
   .string()

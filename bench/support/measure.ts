@@ -2,8 +2,6 @@
  * Measuring beside others on a noisy machine: samples of all candidates are taken in turn, so that a slow moment
  * meets all of them, and medians are compared with each other, never with a time of another day.
  */
-import { setTimeout } from 'node:timers/promises'
-
 /**
  * Takes one sample of each candidate a round; every other round goes backwards.
  * @param candidates each gives one sample, in milliseconds
@@ -65,13 +63,4 @@ export function printLimit(what: string, value: number, limit: number, unit = ''
   console.log(
     `${value <= limit ? 'ok  ' : 'over'}  ${what}: ${value.toFixed(digits)}${unit} (limit ${limit}${unit})`,
   )
-}
-
-/** Waits until a condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
-  const end = performance.now() + seconds * 1000
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`Waited for ${seconds} s in vain.`)
-    await setTimeout(20)
-  }
 }

@@ -1,12 +1,10 @@
 /**
  * A local service with all the processes that belong to it: started, timed, weighed and stopped.
  */
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { until } from './measure.ts'
+import { execFileSync } from 'node:child_process'
 import { freePort } from '../../dev/Ports.ts'
-import { cleanEnvironment } from '../../test/support/project.ts'
+import { run } from '../../test/support/project.ts'
+import { until } from '../../test/support/until.ts'
 
 /** What runs now, so that nothing of it is left behind when this ends early. */
 let running: number | undefined
@@ -18,29 +16,25 @@ process.once('exit', () => {
 export async function start(folder: string, command: string[], first: (url: string) => Promise<boolean>) {
   const [httpPort, lambdaPort] = [await freePort('localhost'), await freePort('localhost')]
   const ports = ['--httpPort', String(httpPort), '--lambdaPort', String(lambdaPort)]
-  // A folder of its own for temporary files too: a fresh copy finds nothing that was compiled before.
-  const temporary = join(folder, '.temporary')
-  mkdirSync(temporary, { recursive: true })
 
   const began = performance.now()
-  const child = spawn(command[0]!, [...command.slice(1), ...ports], {
-    cwd: folder,
-    env: cleanEnvironment({ TMPDIR: temporary }),
-    detached: true,
-    stdio: 'ignore',
-  })
+  // A folder of its own for temporary files too: a fresh copy finds nothing that was compiled before.
+  const { process: child } = run(folder, [...command, ...ports], {}, true)
   running = child.pid
   const url = `http://localhost:${httpPort}`
-  await until(() => {
-    if (child.exitCode !== null) throw new Error(`${command.join(' ')} has ended.`)
-    return first(url).catch(() => false)
-  })
+  await until(
+    () => {
+      if (child.exitCode !== null) throw new Error(`${command.join(' ')} has ended.`)
+      return first(url).catch(() => false)
+    },
+    `an answer of ${command.join(' ')}`,
+  )
   const seconds = (performance.now() - began) / 1000
 
   const stop = async () => {
     const all = tree(child.pid!)
     process.kill(-child.pid!, 'SIGINT') // Ctrl-C
-    await until(() => !all.some(({ pid }) => isAlive(pid)))
+    await until(() => !all.some(({ pid }) => isAlive(pid)), 'the end of all processes')
     running = undefined
   }
   const megabytes = () => tree(child.pid!).reduce((sum, { kilobytes }) => sum + kilobytes, 0) / 1024

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { freePort } from '../../dev/Ports.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
 import { copyProject, sls, startApi } from '../support/project.ts'
+import { until } from '../support/until.ts'
 
 const project = copyProject()
 afterAll(() => project.remove())
@@ -24,14 +25,6 @@ const processesWith = (text: string) =>
   execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' })
     .split('\n')
     .filter((line) => line.includes(text) && !line.includes('ps -eo'))
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    if (condition()) return
-    await new Promise((done) => setTimeout(done, 100))
-  }
-  throw new Error(`still not: ${what}`)
-}
 
 const nothingLeft = async ({ url }: { url: string }) => {
   // The mongod has the folder in its command line, what serves has its port.

@@ -3,6 +3,7 @@
  * esbuild.alias): connection strings must be read as before.
  */
 import { buildSync } from 'esbuild'
+import { optionalPackages } from '../support/optionalPackages.ts'
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -56,15 +57,7 @@ function readings(name: string, alias: Record<string, string>): unknown[] {
     bundle: true,
     platform: 'node',
     logLevel: 'error',
-    external: [
-      '@aws-sdk/*',
-      '@mongodb-js/zstd',
-      'gcp-metadata',
-      'kerberos',
-      'mongodb-client-encryption',
-      'snappy',
-      'socks',
-    ],
+    external: optionalPackages,
   })
   const { stdout, stderr } = spawnSync(process.execPath, [outfile], { encoding: 'utf8' })
   if (!stdout) throw new Error(stderr.slice(-500))

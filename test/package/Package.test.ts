@@ -9,7 +9,8 @@ import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lamb
 import { databaseUri, dropDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
-import { newSettings, packageFunctions } from '../support/packages.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { packageFunctions } from '../support/packages.ts'
 import { copyProject, sls } from '../support/project.ts'
 
 const DB = databaseUri()

@@ -5,27 +5,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { unzipSync } from 'fflate'
-import { publicKeys, type KeyRing } from '../../auth/Tokens.ts'
-import { newSecrets } from '../../dev/Secrets.ts'
+import { newSettings } from './newSettings.ts'
 import { copyProject, sls } from './project.ts'
-
-/** The settings of a deployment with new keys; no database is at DB. */
-export function newSettings() {
-  const { SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY } = newSecrets()
-  return {
-    DB: 'mongodb://127.0.0.1:1/auth',
-    SIGNING_KEYS: JSON.stringify(SIGNING_KEYS),
-    VERIFICATION_KEYS: JSON.stringify(publicKeys(SIGNING_KEYS as unknown as KeyRing)),
-    PEPPER,
-    REFRESH_TOKEN_KEY,
-    ISSUER: 'https://auth.test',
-    AUDIENCE: 'https://api.test',
-    CORS_ORIGIN: '*',
-    BCRYPT_COST: '10',
-    PASSWORD_MIN_LENGTH: '8',
-    POWERTOOLS_LOG_LEVEL: 'SILENT',
-  }
-}
 
 /** What is read of a CloudFormation template. */
 export interface Template {

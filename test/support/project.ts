@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../dev/Ports.ts'
+import { until } from './until.ts'
 
 const ROOT = process.cwd()
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
@@ -45,7 +46,12 @@ export const sls = (folder: string, args: string[], environment?: NodeJS.Process
  * Runs a command. It stays in the process group of the tests, so that Ctrl-C ends it with them.
  * @param detached gives it a group of its own, to be killed as a whole
  */
-function run(folder: string, command: string[], environment: NodeJS.ProcessEnv = {}, detached = false): Run {
+export function run(
+  folder: string,
+  command: string[],
+  environment: NodeJS.ProcessEnv = {},
+  detached = false,
+): Run {
   // Packaging leaves folders in the temporary folder; here they go with the copy.
   const temporary = join(folder, '.tmp')
   mkdirSync(temporary, { recursive: true })
@@ -84,10 +90,10 @@ export async function startApi(
   const api = run(folder, [...command, '--httpPort', String(port)], environment, detached)
   let ended = false
   void api.exit.then(() => (ended = true))
-  while (!api.output().includes('The API is at')) {
+  await until(() => {
     if (ended) throw new Error(`sls offline ended:\n${api.output()}`)
-    await new Promise((done) => setTimeout(done, 50))
-  }
+    return api.output().includes('The API is at')
+  }, 'an API that serves')
   return {
     ...api,
     url: `http://localhost:${port}`,

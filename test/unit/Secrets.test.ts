@@ -8,6 +8,7 @@ import { publicKeys } from '../../auth/Tokens.ts'
 import { Secrets, generateSecrets, newSecrets } from '../../dev/Secrets.ts'
 import { parseSetting } from '../../lib/Settings.ts'
 import { newKey } from './forge.ts'
+import { messageOf } from '../support/messageOf.ts'
 
 let folder: string
 beforeEach(() => {
@@ -237,12 +238,3 @@ describe('an error is one sentence that names the place and does not quote the c
     expect(messageOf(() => read({}, 'prod'))).toMatch(/^secrets\.prod\.json is not a JSON object\./)
   })
 })
-
-function messageOf(work: () => unknown): string {
-  try {
-    work()
-  } catch (error) {
-    return (error as Error).message
-  }
-  return 'no error'
-}

@@ -5,6 +5,7 @@ import { publicKeys } from '../../auth/Tokens.ts'
 import { newSecrets } from '../../dev/Secrets.ts'
 import { type SettingName, parseSetting } from '../../lib/Settings.ts'
 import { newKey } from './forge.ts'
+import { messageOf } from '../support/messageOf.ts'
 
 const jwk = newKey()
 const other = newKey()
@@ -176,12 +177,3 @@ refuses(
   'PASSWORD_MIN_LENGTH',
   all(['', '7', '65', '0', '-8', '8.5', 'eight', SECRET], 'must be a whole number from 8 to 64'),
 )
-
-function messageOf(work: () => unknown): string {
-  try {
-    work()
-  } catch (error) {
-    return (error as Error).message
-  }
-  return 'no error'
-}

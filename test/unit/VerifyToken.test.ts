@@ -10,6 +10,7 @@ import { handler } from '../../auth/VerifyToken.ts'
 import { setting } from '../../lib/Config.ts'
 import { METHOD_ARN, authorizerEvent } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
+import { optionalPackages } from '../support/optionalPackages.ts'
 
 const ROOT = resolve(__dirname, '../..')
 const STAGE = METHOD_ARN.split('/', 2).join('/')
@@ -237,15 +238,7 @@ async function startUpInputs(entry: string): Promise<string[]> {
     write: false,
     metafile: true,
     logLevel: 'silent',
-    external: [
-      '@aws-sdk/*',
-      '@mongodb-js/zstd',
-      'gcp-metadata',
-      'kerberos',
-      'mongodb-client-encryption',
-      'snappy',
-      'socks',
-    ],
+    external: optionalPackages,
   })
   const main = Object.keys(metafile.outputs).find((path) => metafile.outputs[path]!.entryPoint === entry)!
   const loaded = new Set([main])

@@ -8,7 +8,7 @@ import { newSecrets } from '../../dev/Secrets.ts'
 export type Jwk = KeyRing['keys'][number]
 type Members = Record<string, unknown>
 
-export const newKey = (): Jwk => newSecrets().SIGNING_KEYS.keys[0] as Jwk
+export const newKey = (): Jwk => newSecrets().SIGNING_KEYS.keys[0]!
 
 export const PARTIES = { issuer: 'https://auth.test', audience: 'https://api.test' }
 /** The time at which the forged tokens are issued. */
