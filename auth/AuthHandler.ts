@@ -17,20 +17,21 @@ import {
 } from '../user/User.ts'
 import { hashPassword, passwordErrors, verifyPassword } from './Passwords.ts'
 import { DEFAULT_ROLES } from './Permissions.ts'
+import { sessionAnswer, usesCookie } from './SessionAnswer.ts'
 import { startSession } from './Sessions.ts'
-import { ACCESS_TOKEN_SECONDS, signer } from './Tokens.ts'
 
 /** POST /register: 201 session. */
 export const register = route(
   { body: z.strictObject({ name: fields.name, email: fields.email, password: fields.password }) },
-  async ({ body: { name, email, password }, device }) => {
+  async (request) => {
+    const { name, email, password } = request.body
+    usesCookie(request)
     const errors = await passwordErrors(password, { name, email }, setting('PASSWORD_MIN_LENGTH'))
     if (errors.length > 0) throw new Problem('invalid_request', { errors })
     const passwordHash = await hashPassword(password, hashSettings())
     return withDatabase(async () => {
-      const now = new Date()
-      const user = await createUser({ name, email, passwordHash, roles: [...DEFAULT_ROLES] }, now)
-      return session(201, user, device, now)
+      const user = await createUser({ name, email, passwordHash, roles: [...DEFAULT_ROLES] }, new Date())
+      return signIn(201, user, request)
     })
   },
 )
@@ -38,14 +39,15 @@ export const register = route(
 /** POST /login: 200 session. Unknown e-mail, wrong password and disabled account cost and answer alike. */
 export const login = route(
   { body: z.strictObject({ email: fields.email, password: fields.password }) },
-  async ({ body: { email, password }, device }) => {
+  async (request) => {
+    const { email, password } = request.body
     const user = await withDatabase(() => findUserByEmail(email))
     const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
     if (!user || !matches || user.disabled) throw new Problem('invalid_credentials')
     const upgraded = outdated ? await hashPassword(password, hashSettings()) : undefined
     return withDatabase(async () => {
       if (upgraded) await upgradePasswordHash(user, upgraded)
-      return session(200, user, device, new Date())
+      return signIn(200, user, request)
     })
   },
 )
@@ -60,27 +62,14 @@ export const me = route({}, ({ caller }) =>
   }),
 )
 
-/** Starts a session and answers with its tokens (RFC 6749 section 5.1, in the names of this API's contract). */
-async function session(
+async function signIn(
   status: number,
   user: User,
-  device: Request<never, never>['device'],
-  now: Date,
+  request: Pick<Request, 'device' | 'header'>,
 ): Promise<Answer> {
-  const { sessionId, refreshToken } = await startSession(user.id, device, setting('REFRESH_TOKEN_KEY'), now)
-  const token = sign({ userId: user.id, sessionId, roles: user.roles }, now)
-  return {
-    status,
-    body: { auth: true, token, tokenType: 'Bearer', expiresIn: ACCESS_TOKEN_SECONDS, refreshToken },
-  }
+  const now = new Date()
+  const session = await startSession(user, request.device, setting('REFRESH_TOKEN_KEY'), now)
+  return sessionAnswer(status, user, session, usesCookie(request), now)
 }
 
 const hashSettings = () => ({ pepper: setting('PEPPER'), cost: setting('BCRYPT_COST') })
-
-let signToken: ReturnType<typeof signer> | undefined
-
-/** The signer is made with the first token, since not every function of this file is given the keys. */
-const sign: ReturnType<typeof signer> = (subject, now) => {
-  signToken ??= signer(setting('SIGNING_KEYS'), { issuer: setting('ISSUER'), audience: setting('AUDIENCE') })
-  return signToken(subject, now)
-}

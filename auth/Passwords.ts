@@ -110,7 +110,8 @@ let commonPasswords: Promise<Set<string>> | undefined
 async function isCommon(password: string): Promise<boolean> {
   // Loaded with the first registration: a login should not pay for 49,000 words.
   commonPasswords ??= import('@zxcvbn-ts/language-common').then(
-    ({ dictionary }) => new Set(dictionary['passwords-common']),
+    // A CommonJS package: a chunk of esbuild has its members under `default` only.
+    ({ default: { dictionary } }) => new Set(dictionary['passwords-common']),
   )
   const list = await commonPasswords
   const candidate = password.normalize('NFKC').toLowerCase().trim()

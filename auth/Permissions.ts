@@ -6,10 +6,28 @@ import type { APIGatewayAuthorizerResult } from 'aws-lambda'
 
 type Route = `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`
 
+/** What everybody who is signed in may call. */
+const own: readonly Route[] = [
+  'GET /me',
+  'GET /me/sessions',
+  'DELETE /me/sessions/{id}',
+  'POST /logout',
+  'POST /logout-all',
+]
+
 const routesOfRole: Record<string, readonly Route[]> = {
-  user: ['GET /me'],
-  admin: [],
+  user: own,
+  admin: [
+    ...own,
+    'GET /admin/users',
+    'GET /admin/users/{id}',
+    'PATCH /admin/users/{id}',
+    'DELETE /admin/users/{id}/sessions',
+  ],
 }
+
+/** The roles that a user can have. */
+export const ROLES = Object.keys(routesOfRole)
 
 /** What a new user is. */
 export const DEFAULT_ROLES: readonly string[] = ['user']
@@ -22,19 +40,22 @@ export function routesFor(roles: readonly string[]): Route[] {
 /**
  * The policy for API Gateway: all routes of the caller's roles, across the whole stage. API Gateway may cache
  * it for other routes of the same token, so a policy for the one route asked for would refuse the next.
+ * Another API that uses this authorizer has routes that are not in the table: there, whoever is signed in may call
+ * all of its stage, and it looks at the roles itself.
  * @param roles of the caller
  * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`, as the authorizer's event has it
+ * @param apiId of the API whose routes are in the table
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
  */
 export function policyFor(
   roles: readonly string[],
   methodArn: string,
+  apiId: string,
 ): APIGatewayAuthorizerResult['policyDocument'] {
-  const stageArn = methodArn.split('/', 2).join('/')
-  const resources = routesFor(roles).map((route) => {
-    const [method, path] = route.split(' ') as [string, string]
-    return `${stageArn}/${method}${path.replaceAll(/\{[^}]+\}/g, '*')}`
-  })
+  const [apiArn = '', stage = ''] = methodArn.split('/')
+  const stageArn = `${apiArn}/${stage}`
+  const isOwn = apiArn.endsWith(`:${apiId}`)
+  const resources = isOwn ? routesFor(roles).map((route) => toArn(stageArn, route)) : [`${stageArn}/*`]
   return {
     Version: '2012-10-17',
     Statement: [
@@ -43,4 +64,9 @@ export function policyFor(
         : { Effect: 'Deny', Action: 'execute-api:Invoke', Resource: `${stageArn}/*` },
     ],
   }
+}
+
+function toArn(stageArn: string, route: Route): string {
+  const [method, path] = route.split(' ') as [string, string]
+  return `${stageArn}/${method}${path.replaceAll(/\{[^}]+\}/g, '*')}`
 }

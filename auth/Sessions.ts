@@ -2,34 +2,58 @@
  * Sessions: one document for each sign-in. Its id is the `sid` of the access tokens, and its generation
  * counts the refresh tokens handed out. A refresh token is `sid.generation.HMAC-SHA-256(key, sid.generation)`:
  * nothing secret is stored, so a leaked database gives no session away.
+ *
+ * Each refresh token works once (rotation, RFC 9700 section 4.14.2). One that comes again later was stolen, from
+ * the client or by it: nobody can tell which of the two is asking, so the session ends.
  */
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import mongoose from 'mongoose'
+import { log } from '../lib/Log.ts'
+import { Problem } from '../lib/Problem.ts'
 
-const DAY = 24 * 60 * 60 * 1000
+const SECOND = 1000
+const DAY = 24 * 60 * 60 * SECOND
 /** A session ends when it was not used for so long, in milliseconds. */
-const IDLE_LIFETIME = 7 * DAY
+export const IDLE_LIFETIME = 7 * DAY
+/** A session ends so long after it began, used or not. */
+const ABSOLUTE_LIFETIME = 30 * DAY
+/** For so long the refresh token before the last answers with the same successor: a lost answer, a second tab. */
+const GRACE = 30 * SECOND
+/** For so long a revoked session is kept: longer than any access token of it lives. */
+const REVOKED_LIFETIME = 60 * 60 * SECOND
 
 const schema = new mongoose.Schema(
   {
     _id: { type: String, required: true },
     userId: { type: mongoose.Schema.Types.ObjectId, required: true, index: true },
+    /** The user's sessionVersion when the session began: with another one it has ended. */
+    sessionVersion: { type: Number, required: true },
     generation: { type: Number, required: true },
     createdAt: { type: Date, required: true },
+    /** When it began or was last refreshed, and from where. */
     lastUsedAt: { type: Date, required: true },
-    expiresAt: { type: Date, required: true, index: { expireAfterSeconds: 0 } },
     userAgent: { type: String, default: null },
     address: { type: String, default: null },
+    expiresAt: { type: Date, required: true, index: { expireAfterSeconds: 0 } },
+    revokedAt: { type: Date, index: { sparse: true } },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
 )
 
-const Session = mongoose.model('Session', schema)
+const SessionModel = mongoose.model('Session', schema)
 
 /** The device that signs in, as its owner will see it in the list of sessions. */
 export interface Device {
   userAgent: string | null
   address: string | null
+}
+
+/** A session as its owner sees it. */
+export interface Session extends Device {
+  id: string
+  createdAt: Date
+  lastUsedAt: Date
+  expiresAt: Date
 }
 
 /**
@@ -38,26 +62,156 @@ export interface Device {
  * @returns the session's id and its first refresh token
  */
 export async function startSession(
-  userId: string,
-  { userAgent, address }: Device,
+  user: { id: string; sessionVersion: number },
+  device: Device,
   key: Buffer,
   now: Date,
 ): Promise<{ sessionId: string; refreshToken: string }> {
   const sessionId = randomBytes(16).toString('base64url')
-  await Session.create({
+  await SessionModel.create({
     _id: sessionId,
-    userId,
+    userId: user.id,
+    sessionVersion: user.sessionVersion,
     generation: 0,
     createdAt: now,
     lastUsedAt: now,
     expiresAt: new Date(now.getTime() + IDLE_LIFETIME),
-    userAgent: userAgent && userAgent.slice(0, 256),
-    address,
+    ...shortened(device),
   })
   return { sessionId, refreshToken: refreshToken(sessionId, 0, key) }
 }
+
+/**
+ * Takes a refresh token and gives its successor: one atomic database operation, so that of many who come with the
+ * same token at the same time one moves the session on and the others get the very same successor.
+ * @returns the session, which belongs to `userId` and is over if that user's sessionVersion is another
+ * @throws Problem `invalid_refresh_token` (401) for what was not issued here, has expired, is revoked, or was used
+ *   before; the last of these revokes the session
+ */
+export async function rotateRefreshToken(
+  token: string,
+  device: Device,
+  key: Buffer,
+  now: Date,
+): Promise<{ sessionId: string; userId: string; sessionVersion: number; refreshToken: string }> {
+  const [sessionId = '', digits] = token.split('.', 2)
+  const generation = Number(digits)
+  if (!equal(token, refreshToken(sessionId, generation, key))) throw new Problem('invalid_refresh_token')
+
+  const used = {
+    generation: generation + 1,
+    lastUsedAt: now,
+    expiresAt: {
+      $min: [new Date(now.getTime() + IDLE_LIFETIME), { $add: ['$createdAt', ABSOLUTE_LIFETIME] }],
+    },
+    // A text that begins with $ would name a field here.
+    userAgent: { $literal: shortened(device).userAgent },
+    address: { $literal: device.address },
+  }
+  const isCurrent = { $eq: ['$generation', generation] }
+  const isJustReplaced = {
+    $and: [
+      { $eq: ['$generation', generation + 1] },
+      { $gt: ['$lastUsedAt', new Date(now.getTime() - GRACE)] },
+    ],
+  }
+  const session = await SessionModel.findOneAndUpdate(
+    { _id: sessionId, revokedAt: null, expiresAt: mongoose.trusted({ $gt: now }) },
+    [
+      {
+        $replaceWith: {
+          $cond: [
+            isCurrent,
+            { $mergeObjects: ['$$ROOT', used] },
+            { $cond: [isJustReplaced, '$$ROOT', { $mergeObjects: ['$$ROOT', revoked(now)] }] },
+          ],
+        },
+      },
+    ],
+    { returnDocument: 'after', updatePipeline: true },
+  ).lean()
+  if (session?.revokedAt) {
+    log.warn('a refresh token was used twice: session revoked', {
+      sessionId,
+      userId: session.userId.toHexString(),
+      usedGeneration: generation,
+      currentGeneration: session.generation,
+    })
+  }
+  if (!session || session.revokedAt) throw new Problem('invalid_refresh_token')
+  return {
+    sessionId,
+    userId: session.userId.toHexString(),
+    sessionVersion: session.sessionVersion,
+    refreshToken: refreshToken(sessionId, session.generation, key),
+  }
+}
+
+/**
+ * Ends a session of a user: its refresh token at once, its access tokens when the authorizers hear of it.
+ * @returns whether the user has such a session
+ */
+export async function revokeSession(sessionId: string, userId: string, now: Date): Promise<boolean> {
+  // Again if it was revoked before: a client that was told 503 comes again, and the authorizers look at the time.
+  const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $set: revoked(now) })
+  return matchedCount > 0
+}
+
+/** The live sessions of a user, the last used first; 100 at the most. */
+export async function listSessions(
+  user: { id: string; sessionVersion: number },
+  now: Date,
+): Promise<Session[]> {
+  const found = await SessionModel.find({
+    userId: user.id,
+    sessionVersion: user.sessionVersion,
+    revokedAt: null,
+    expiresAt: mongoose.trusted({ $gt: now }),
+  })
+    .sort({ lastUsedAt: -1 })
+    .limit(100)
+    .lean()
+  return found.map(({ _id, createdAt, lastUsedAt, expiresAt, userAgent = null, address = null }) => ({
+    id: _id,
+    createdAt,
+    lastUsedAt,
+    expiresAt,
+    userAgent,
+    address,
+  }))
+}
+
+/** Whether a session is there and not revoked. */
+export const isNotRevoked = async (sessionId: string): Promise<boolean> =>
+  (await SessionModel.exists({ _id: sessionId, revokedAt: null })) !== null
+
+/** Sessions that were revoked after a time, the first revoked first. */
+export async function revokedSessions(since: Date, limit: number): Promise<{ id: string; at: Date }[]> {
+  const found = await SessionModel.find({ revokedAt: mongoose.trusted({ $gt: since }) })
+    .select({ revokedAt: 1 })
+    .sort({ revokedAt: 1 })
+    .limit(limit)
+    .lean()
+  return found.map(({ _id, revokedAt }) => ({ id: _id, at: revokedAt! }))
+}
+
+const revoked = (now: Date) => ({
+  revokedAt: now,
+  expiresAt: new Date(now.getTime() + REVOKED_LIFETIME),
+})
 
 function refreshToken(sessionId: string, generation: number, key: Buffer): string {
   const text = `${sessionId}.${generation}`
   return `${text}.${createHmac('sha256', key).update(text).digest('base64url')}`
 }
+
+/** In the same time wherever the two differ: the right HMAC of a sid cannot be guessed byte by byte. */
+function equal(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)]
+  return a.length === b.length && timingSafeEqual(a, b)
+}
+
+const shortened = ({ userAgent, address }: Device): Device => ({
+  userAgent: userAgent && userAgent.slice(0, 256),
+  address,
+})

@@ -11,7 +11,7 @@ import jwt from 'jsonwebtoken'
 /** Lifetime of an access token, in seconds. */
 export const ACCESS_TOKEN_SECONDS = 15 * 60
 /** Clock skew between servers that is tolerated, in seconds (RFC 7519 section 4.1.4). */
-const SKEW_SECONDS = 30
+export const SKEW_SECONDS = 30
 /** Anything longer was not made here and is not worth parsing. */
 const MAX_TOKEN_LENGTH = 8 * 1024
 
@@ -28,6 +28,13 @@ export interface Parties {
   audience: string
 }
 
+/** Whom a token is for. */
+interface Subject {
+  id: string
+  roles: string[]
+  tokenVersion: number
+}
+
 export interface Claims {
   iss: string
   aud: string
@@ -36,6 +43,8 @@ export interface Claims {
   /** The session's id. */
   sid: string
   roles: string[]
+  /** The user's tokenVersion when the token was issued: once that has grown, the token is outdated. */
+  ver: number
   /** Seconds since the epoch, like `exp`. */
   iat: number
   exp: number
@@ -53,21 +62,22 @@ export class InvalidToken extends Error {
 /**
  * Makes the function that issues access tokens (RFC 9068 section 2).
  * @param keyRing private keys, of which the first signs
- * @returns a function of the user's id, the session's id, the roles and the time, giving the compact JWT
+ * @returns a function of whom the token is for and the time, giving the compact JWT
  */
 export function signer(keyRing: KeyRing, { issuer, audience }: Parties) {
   const [jwk] = keyRing.keys
   if (!jwk) throw new Error('There is no key to sign with.')
   const key = createPrivateKey({ key: jwk, format: 'jwk' })
 
-  return (subject: { userId: string; sessionId: string; roles: string[] }, now: Date): string => {
+  return (user: Subject, sessionId: string, now: Date): string => {
     const iat = seconds(now)
     const claims: Claims = {
       iss: issuer,
       aud: audience,
-      sub: subject.userId,
-      sid: subject.sessionId,
-      roles: subject.roles,
+      sub: user.id,
+      sid: sessionId,
+      roles: user.roles,
+      ver: user.tokenVersion,
       iat,
       exp: iat + ACCESS_TOKEN_SECONDS,
       jti: randomUUID(),
@@ -166,7 +176,7 @@ function isClaims(value: unknown): value is Claims {
     ['iss', 'aud', 'sub', 'sid', 'jti'].every(
       (name) => typeof claims[name] === 'string' && claims[name] !== '',
     ) &&
-    ['iat', 'exp'].every((name) => Number.isSafeInteger(claims[name])) &&
+    ['iat', 'exp', 'ver'].every((name) => Number.isSafeInteger(claims[name])) &&
     Array.isArray(claims['roles']) &&
     claims['roles'].every((role) => typeof role === 'string')
   )

@@ -23,7 +23,8 @@ const settings = newSettings()
 Object.assign(process.env, settings)
 const { keys } = JSON.parse(settings.SIGNING_KEYS) as KeyRing
 const token = signer({ keys }, { issuer: settings.ISSUER, audience: settings.AUDIENCE })(
-  { userId: '5f5f5f5f5f5f5f5f5f5f5f5f', sessionId: 'AAAAAAAAAAAAAAAAAAAAAA', roles: ['user'] },
+  { id: '5f5f5f5f5f5f5f5f5f5f5f5f', roles: ['user'], tokenVersion: 0 },
+  'AAAAAAAAAAAAAAAAAAAAAA',
   new Date(),
 )
 

@@ -24,7 +24,8 @@ interface Request {
   info: { id: string }
   route: { path: string }
   response:
-    (Response & { isBoom?: false; statusCode: number }) | { isBoom: true; output: { statusCode: number } }
+    | (Response & { isBoom?: false; statusCode: number })
+    | { isBoom: true; message: string; output: { statusCode: number } }
 }
 interface Toolkit {
   continue: symbol
@@ -46,6 +47,32 @@ const responseTypes: Record<number, string> = {
   413: 'REQUEST_TOO_LARGE',
 }
 
+/** serverless-offline's word for an authorizer's answer that is no policy. */
+const NO_POLICY = 'No principalId set on the Response'
+
+/** What is used of a function of serverless-offline. */
+export interface Lambda {
+  functionName: string
+  runHandler: () => Promise<unknown>
+}
+
+/**
+ * Whatever an authorizer throws is a 401 to serverless-offline; API Gateway takes only the word Unauthorized for
+ * one, and everything else for a fault. An answer that is no policy is a fault to both.
+ */
+export function tellAuthorizerFaults(lambda: Lambda): void {
+  const { runHandler } = lambda
+  lambda.runHandler = async function (this: Lambda) {
+    try {
+      return await runHandler.call(this)
+    } catch (error) {
+      const isFault = this.functionName.endsWith('-verifyToken') && !String(error).includes('Unauthorized')
+      if (isFault) return {}
+      throw error
+    }
+  }
+}
+
 export function imitateGatewayResponses(
   server: Server,
   responses: GatewayResponse[],
@@ -54,14 +81,18 @@ export function imitateGatewayResponses(
   server.ext('onPreResponse', (request, toolkit) => {
     const type = failure(request)
     if (type) return answer(type, responses, request.info.id, toolkit)
-    if (!request.response.isBoom) delete request.response.headers['access-control-allow-credentials']
     return toolkit.continue
   })
   // hapi would send the caller's own origin back; 'ignore' is its word for a plain "*".
   const addRoute = server.route.bind(server)
   const origin = corsOrigin === '*' ? 'ignore' : [corsOrigin]
   server.route = ({ options, ...definition }) => {
-    const cors = options.cors && { ...options.cors, origin, exposedHeaders: [], credentials: false }
+    const cors = options.cors && {
+      ...options.cors,
+      origin,
+      exposedHeaders: [],
+      credentials: corsOrigin !== '*',
+    }
     addRoute({ ...definition, options: { ...options, cors } })
   }
 }
@@ -69,6 +100,7 @@ export function imitateGatewayResponses(
 /** What the gateway itself has to say, or undefined where a Lambda has answered. */
 function failure({ method, route, response }: Request): string | undefined {
   if (response.isBoom) {
+    if (response.message === NO_POLICY) return 'AUTHORIZER_CONFIGURATION_ERROR'
     const status = response.output.statusCode
     return responseTypes[status] ?? (status < 500 ? 'DEFAULT_4XX' : 'DEFAULT_5XX')
   }

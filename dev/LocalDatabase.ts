@@ -1,18 +1,24 @@
 /**
  * A real MongoDB of one's own on a loopback port, for the laptop and the tests. It ends with the process.
  */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { MongoInstance } from 'mongodb-memory-server-core'
 import { findMongod } from './Mongod.ts'
-import { freePort } from './Ports.ts'
+import { freePort, isFree } from './Ports.ts'
+
+/** Where the data of `npm start` are, and the name of the database in it. */
+export const LOCAL_FOLDER = join('.dev', 'db')
+export const DATABASE_NAME = 'auth'
 
 const LOOPBACK = '127.0.0.1'
 /** How long the mongod of a start before may take to end, in milliseconds. */
 const PATIENCE = 4_000
+/** Beside the data: the connection string, for the commands that run beside the API. */
+const URI_FILE = 'uri'
 
 // It reads mongod's JSON log as if every chunk were one line, and dies of the first that is not.
 const prototype = MongoInstance.prototype as unknown as { checkErrorInLine: (line: string) => void }
@@ -56,14 +62,35 @@ export async function startDatabase(
   process.once('exit', () => {
     mongodProcess?.kill('SIGTERM')
     killerProcess?.kill('SIGKILL')
+    rmSync(join(dbPath, URI_FILE), { force: true })
   })
 
+  const uri = `mongodb://${LOOPBACK}:${mongod.instanceOpts.port}`
+  writeFileSync(join(dbPath, URI_FILE), uri)
   return {
-    uri: `mongodb://${LOOPBACK}:${mongod.instanceOpts.port}`,
+    uri,
     stop: async () => {
       await mongod.stop()
       if (!folder) rmSync(dbPath, { recursive: true, force: true })
     },
+  }
+}
+
+/** As startDatabase, but where the one of this folder runs already, that one, and stopping leaves it running. */
+export async function useDatabase(
+  report: (line: string) => void,
+  folder: string,
+): Promise<{ uri: string; stop: () => Promise<void> }> {
+  const uri = runningAt(folder)
+  if (uri && !(await isFree(LOOPBACK, Number(new URL(uri).port)))) return { uri, stop: async () => undefined }
+  return startDatabase(report, folder)
+}
+
+function runningAt(folder: string): string | undefined {
+  try {
+    return readFileSync(join(folder, URI_FILE), 'utf8')
+  } catch {
+    return undefined
   }
 }
 

@@ -7,8 +7,14 @@ import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { schema, type SettingName } from '../lib/Settings.ts'
-import { type GatewayResponse, imitateGatewayResponses, type Server } from './GatewayResponses.ts'
-import { startDatabase } from './LocalDatabase.ts'
+import {
+  type GatewayResponse,
+  imitateGatewayResponses,
+  type Lambda,
+  type Server,
+  tellAuthorizerFaults,
+} from './GatewayResponses.ts'
+import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from './LocalDatabase.ts'
 import { freePort, isFree } from './Ports.ts'
 import { generateSecrets, LOCAL_STAGE, Secrets } from './Secrets.ts'
 
@@ -32,6 +38,9 @@ interface Resolver {
   address: string
   resolveVariable: (name: string) => Promise<string>
 }
+
+/** The id that serverless-offline gives to the API in the ARNs of its events. */
+const OFFLINE_API_ID = 'random-api-id'
 
 /** bcrypt below this is for tests (OWASP Password Storage Cheat Sheet). */
 const LEAST_DEPLOYED_COST = 10
@@ -156,9 +165,10 @@ export class LocalPlugin {
     await this.#answerLikeApiGateway(url, secrets.get('CORS_ORIGIN') ?? '*')
 
     const local: Partial<Record<SettingName, string>> = {
+      API_ID: OFFLINE_API_ID,
       ...(!secrets.get('ISSUER') && { ISSUER: url }),
       ...(!secrets.get('ISSUER') && !secrets.get('AUDIENCE') && { AUDIENCE: url }),
-      ...(!secrets.get('DB') && { DB: await this.#startDatabase(join(serviceDir, '.dev', 'db')) }),
+      ...(!secrets.get('DB') && { DB: await this.#startDatabase(join(serviceDir, LOCAL_FOLDER)) }),
     }
     for (const { environment = {} } of Object.values(service.functions)) {
       for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
@@ -168,15 +178,20 @@ export class LocalPlugin {
   async #startDatabase(folder: string): Promise<string> {
     const { uri } = await this.#orError(() => startDatabase(this.#write, folder))
     this.#write(`MongoDB is at ${uri}, its data in ${relative(process.cwd(), folder)}.`)
-    return `${uri}/auth`
+    return `${uri}/${DATABASE_NAME}`
   }
 
   /** serverless-offline offers no way to its server, so its one public method is wrapped. */
   async #answerLikeApiGateway(url: string, corsOrigin: string): Promise<void> {
     const main = pathToFileURL(createRequire(import.meta.url).resolve('serverless-offline'))
-    const { default: HttpServer } = (await import(new URL('./events/http/HttpServer.js', main).href)) as {
+    const load = async (file: string): Promise<unknown> => import(new URL(file, main).href)
+    const { default: HttpServer } = (await load('./events/http/HttpServer.js')) as {
       default: { prototype: { createServer: () => Promise<void>; getServer: () => Server } }
     }
+    const { default: LambdaFunction } = (await load('./lambda/LambdaFunction.js')) as {
+      default: { prototype: Lambda }
+    }
+    tellAuthorizerFaults(LambdaFunction.prototype)
     const responses = Object.values(this.#serverless.service.resources.Resources).filter(
       ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
     )

@@ -15,9 +15,10 @@ import { join } from 'node:path'
 import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
 import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
 
-/** VERIFICATION_KEYS are made from SIGNING_KEYS and are never set by hand. */
-type Name = Exclude<SettingName, 'VERIFICATION_KEYS'>
-const names = Object.keys(schema).filter((name): name is Name => name !== 'VERIFICATION_KEYS')
+/** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and API_ID by the deployment. */
+const derived: readonly string[] = ['VERIFICATION_KEYS', 'API_ID']
+type Name = Exclude<SettingName, 'VERIFICATION_KEYS' | 'API_ID'>
+const names = Object.keys(schema).filter((name): name is Name => !derived.includes(name))
 
 /** Without these nothing can run; the others have defaults in serverless.yml. */
 const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY']
@@ -64,7 +65,7 @@ export class Secrets {
 
   /** @returns the value as an environment variable holds it, or undefined where it is not set */
   get(name: SettingName): string | undefined {
-    if (name !== 'VERIFICATION_KEYS') return this.#values.get(name)
+    if (name !== 'VERIFICATION_KEYS') return this.#values.get(name as Name)
     const signingKeys = this.#values.get('SIGNING_KEYS')
     return signingKeys && JSON.stringify(publicKeys(JSON.parse(signingKeys) as KeyRing))
   }

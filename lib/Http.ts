@@ -13,9 +13,12 @@ const MAX_BODY_BYTES = 8 * 1024
 const MAX_ERRORS = 20
 
 /** What a route gets. Members are undefined where the route gives no schema. */
-export interface Request<Body, Query> {
+export interface Request<Body = unknown, Query = unknown, Path = unknown> {
   body: Body
   query: Query
+  path: Path
+  /** A header's value, whatever the case of its name. */
+  header: (name: string) => string | undefined
   /** Who calls, as the authorizer says; empty strings on a public route. */
   caller: { id: string; sessionId: string; roles: string[] }
   device: { userAgent: string | null; address: string | null }
@@ -32,20 +35,23 @@ export interface Answer {
 
 /**
  * Makes a Lambda handler of a route.
- * @param schemas of the JSON body and of the query string; a route without one takes none
+ * @param schemas of the JSON body, the query string and the path's parameters; a route without one takes none. A
+ *   body whose schema takes undefined may be left out
  * @param respond gives the answer or throws a Problem
  */
-export function route<Body = undefined, Query = undefined>(
-  schemas: { body?: z.ZodMiniType<Body>; query?: z.ZodMiniType<Query> },
-  respond: (request: Request<Body, Query>) => Promise<Answer>,
+export function route<Body = undefined, Query = undefined, Path = undefined>(
+  schemas: { body?: z.ZodMiniType<Body>; query?: z.ZodMiniType<Query>; path?: z.ZodMiniType<Path> },
+  respond: (request: Request<Body, Query, Path>) => Promise<Answer>,
 ) {
   return async (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
     const { requestId } = event.requestContext
     try {
       return toResult(
         await respond({
-          body: schemas.body ? parse(schemas.body, readJson(event)) : (undefined as Body),
+          body: schemas.body ? readBody(event, schemas.body) : (undefined as Body),
           query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
+          path: schemas.path ? parse(schemas.path, event.pathParameters ?? {}) : (undefined as Path),
+          header: (name) => header(event, name.toLowerCase()),
           caller: readCaller(event),
           // The address comes from the connection, never from a header that a client can write.
           device: {
@@ -88,6 +94,14 @@ function toFieldErrors(issue: z.core.$ZodIssue, input: unknown): FieldError[] {
     input,
   )
   return [error(issue.path, value === undefined ? 'is required' : `must be of type ${issue.expected}`)]
+}
+
+function readBody<Body>(event: APIGatewayProxyEvent, schema: z.ZodMiniType<Body>): Body {
+  if (!event.body) {
+    const nothing = z.safeParse(schema, undefined)
+    if (nothing.success) return nothing.data
+  }
+  return parse(schema, readJson(event))
 }
 
 /** @throws Problem 400, 413 or 415 */
@@ -134,6 +148,8 @@ function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
       'Access-Control-Allow-Origin': setting('CORS_ORIGIN'),
+      // For the cookie of RefreshCookie; without effect beside an origin of *, where browsers send none.
+      'Access-Control-Allow-Credentials': 'true',
       'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
       ...headers,
     },

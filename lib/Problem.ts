@@ -8,9 +8,14 @@ const problems = {
   invalid_request: [400, 'Some fields are missing or not allowed.'],
   invalid_credentials: [401, 'The e-mail or the password is wrong.'],
   invalid_token: [401, 'The access token is missing, expired or not valid.'],
+  invalid_refresh_token: [
+    401,
+    'The refresh token has expired, was used before or is not valid: sign in again.',
+  ],
   forbidden: [403, 'You may not do this.'],
   not_found: [404, 'There is nothing here.'],
   email_taken: [409, 'There is an account with this e-mail already.'],
+  last_admin: [409, 'Somebody must be left who can administer: make another user admin first.'],
   body_too_large: [413, 'The body is larger than 8 KiB.'],
   unsupported_media_type: [
     415,

@@ -81,6 +81,8 @@ export const schema = {
     ),
   /** `aud`: who the access tokens are for. */
   AUDIENCE: z.string().check(z.regex(/^\S{1,200}$/, 'must be 1 to 200 characters without spaces')),
+  /** API Gateway's id of this API; made by the deployment, never set by hand. */
+  API_ID: z.string().check(z.regex(/^[\w-]+$/, 'must be the id of an API')),
   /** Access-Control-Allow-Origin of every answer. */
   CORS_ORIGIN: z.union([z.literal('*'), webOrigin], {
     error: 'must be an origin such as https://app.example.com, or *',

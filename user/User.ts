@@ -15,11 +15,24 @@ const schema = new mongoose.Schema(
     roles: { type: [String], required: true },
     disabled: { type: Boolean, required: true, default: false },
     createdAt: { type: Date, required: true },
+    /** Counts what access tokens must reflect; one that carries a lower number is outdated. */
+    tokenVersion: { type: Number, required: true, default: 0 },
+    /** Counts the times that all sessions were ended; one that carries another number has ended. */
+    sessionVersion: { type: Number, required: true, default: 0 },
+    /** When tokenVersion last grew, for the authorizers that ask what is new. */
+    tokensChangedAt: { type: Date, index: { sparse: true } },
+    /** When a request to take the admin role away began; see changeUser. */
+    resigningAt: { type: Date },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
 )
 
 const UserModel = mongoose.model('User', schema)
+
+const ADMIN = 'admin'
+
+/** How long a request that takes the admin role away may be under way, in milliseconds; database work has 5 s. */
+const RESIGNING = 30_000
 
 /** A stored user. */
 export interface User {
@@ -31,6 +44,8 @@ export interface User {
   roles: string[]
   disabled: boolean
   createdAt: Date
+  tokenVersion: number
+  sessionVersion: number
 }
 
 /**
@@ -49,6 +64,8 @@ const text = () => z.string().check(z.refine((value) => value.isWellFormed(), 'm
  * fillers and the empty Braille cell are letters and symbols that nobody can see.
  */
 const visible = (name: string) => name.replaceAll(/\u200c|\u200d|[\u115f\u1160\u2800\u3164\uffa0]/g, '')
+
+const LIMIT = 'must be a whole number from 1 to 100'
 
 /** The fields of a request, as every route reads them. */
 export const fields = {
@@ -77,6 +94,10 @@ export const fields = {
     ),
   ),
   password: text(),
+  limit: z.pipe(
+    z.string().check(z.regex(/^\d{1,3}$/, LIMIT)),
+    z.pipe(z.transform(Number), z.number()).check(z.refine((value) => value >= 1 && value <= 100, LIMIT)),
+  ),
   id: z.string().check(z.regex(/^[0-9a-f]{24}$/, 'must be an id')),
 }
 
@@ -122,13 +143,116 @@ export async function upgradePasswordHash(user: User, passwordHash: string): Pro
  * neither repeats nor skips a user when others come or go.
  * @param after the last id of the page before
  */
-export async function listUsers(limit: number, after?: string): Promise<{ users: User[]; more: boolean }> {
+export const listUsers = (limit: number, after?: string) => page({ disabled: false }, limit, after)
+
+/**
+ * A page of all users, the disabled ones too, whose e-mail begins with a text; pages as listUsers.
+ * @param emailPrefix normalised; empty for everybody
+ */
+export const searchUsers = (emailPrefix: string, limit: number, after?: string) =>
+  // A range and no regular expression: it reads the unique index, and no character of the prefix is special.
+  page(
+    emailPrefix ? { email: mongoose.trusted({ $gte: emailPrefix, $lt: `${emailPrefix}\u{10ffff}` }) } : {},
+    limit,
+    after,
+  )
+
+async function page(
+  filter: mongoose.QueryFilter<Document>,
+  limit: number,
+  after?: string,
+): Promise<{ users: User[]; more: boolean }> {
   const next = after ? { _id: mongoose.trusted({ $gt: new mongoose.Types.ObjectId(after) }) } : {}
-  const found = await UserModel.find({ disabled: false, ...next })
+  const found = await UserModel.find({ ...filter, ...next })
     .sort({ _id: 1 })
     .limit(limit + 1)
     .lean()
   return { users: found.slice(0, limit).map(toUser), more: found.length > limit }
+}
+
+/**
+ * Changes what a user may do. The access tokens of before are outdated; disabling ends the sessions as well.
+ * @returns the changed user
+ * @throws Problem `not_found` (404); `last_admin` (409) when nobody else could administer afterwards
+ */
+export async function changeUser(
+  id: string,
+  { roles, disabled }: { roles?: string[] | undefined; disabled?: boolean | undefined },
+  now: Date,
+): Promise<User> {
+  if (disabled || (roles && !roles.includes(ADMIN))) await resign(id, now)
+  return update(
+    { _id: id },
+    {
+      $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }), tokensChangedAt: now },
+      $inc: { tokenVersion: 1, sessionVersion: disabled ? 1 : 0 },
+      $unset: { resigningAt: 1 },
+    },
+  )
+}
+
+/**
+ * Gives the user of an e-mail the admin role.
+ * @param email normalised
+ * @throws Problem `not_found` (404)
+ */
+export const grantAdmin = (email: string, now: Date): Promise<User> =>
+  update(
+    { email },
+    { $addToSet: { roles: ADMIN }, $set: { tokensChangedAt: now }, $inc: { tokenVersion: 1 } },
+  )
+
+/**
+ * Ends all sessions of a user, by one write: those that are just being started end with them.
+ * @throws Problem `not_found` (404)
+ */
+export const endSessions = (id: string, now: Date): Promise<User> =>
+  update({ _id: id }, { $set: { tokensChangedAt: now }, $inc: { tokenVersion: 1, sessionVersion: 1 } })
+
+/** Users whose access tokens were outdated after a time, the oldest change first. */
+export async function outdatedUsers(
+  since: Date,
+  limit: number,
+): Promise<{ id: string; tokenVersion: number; at: Date }[]> {
+  const found = await UserModel.find({ tokensChangedAt: mongoose.trusted({ $gt: since }) })
+    .select({ tokenVersion: 1, tokensChangedAt: 1 })
+    .sort({ tokensChangedAt: 1 })
+    .limit(limit)
+    .lean()
+  return found.map(({ _id, tokenVersion, tokensChangedAt }) => ({
+    id: _id.toHexString(),
+    tokenVersion,
+    at: tokensChangedAt!,
+  }))
+}
+
+/** @throws Problem `not_found` (404) */
+async function update(
+  filter: mongoose.QueryFilter<Document>,
+  change: mongoose.UpdateQuery<Document>,
+): Promise<User> {
+  const document = await UserModel.findOneAndUpdate(filter, change, { returnDocument: 'after' }).lean()
+  if (!document) throw new Problem('not_found')
+  return toUser(document)
+}
+
+/**
+ * Announces that an admin is about to be none any more. Of two who go at the same time, each sees the announcement
+ * of the other and counts on nobody: there is always an admin, without a transaction.
+ * @throws Problem `last_admin` (409) when there is no other
+ */
+async function resign(id: string, now: Date): Promise<void> {
+  const admins = { roles: ADMIN, disabled: false }
+  const { matchedCount } = await UserModel.updateOne({ _id: id, ...admins }, { $set: { resigningAt: now } })
+  if (matchedCount === 0) return
+  const staying = await UserModel.exists({
+    ...admins,
+    _id: mongoose.trusted({ $ne: id }),
+    resigningAt: mongoose.trusted({ $not: { $gt: new Date(now.getTime() - RESIGNING) } }),
+  })
+  if (staying) return
+  await UserModel.updateOne({ _id: id, resigningAt: now }, { $unset: { resigningAt: 1 } })
+  throw new Problem('last_admin')
 }
 
 /** What everybody may see of a user: never an e-mail, never a hash. */
@@ -144,6 +268,15 @@ export const ownView = ({ id, name, email, emailVerified, roles, createdAt }: Us
   createdAt,
 })
 
+/** What an admin sees of a user. */
+export const adminView = (user: User) => ({ ...ownView(user), disabled: user.disabled })
+
 type Document = mongoose.InferSchemaType<typeof schema> & { _id: mongoose.Types.ObjectId }
 
-const toUser = ({ _id, ...rest }: Document): User => ({ id: _id.toHexString(), ...rest })
+const toUser = ({ _id, tokensChangedAt: _1, resigningAt: _2, ...rest }: Document): User => ({
+  id: _id.toHexString(),
+  ...rest,
+  // Users that another system has stored may lack the counters.
+  tokenVersion: rest.tokenVersion ?? 0,
+  sessionVersion: rest.sessionVersion ?? 0,
+})

@@ -1,30 +1,91 @@
 /**
- * Lambda of the public user list.
+ * Lambdas of users: the public list, and what an admin sees of them and may change.
  */
 import * as z from 'zod/mini'
+import { ROLES } from '../auth/Permissions.ts'
 import { withDatabase } from '../db.ts'
 import { setting } from '../lib/Config.ts'
-import { route } from '../lib/Http.ts'
-import { fields, listUsers, publicView } from './User.ts'
+import { type Answer, route } from '../lib/Http.ts'
+import { Problem } from '../lib/Problem.ts'
+import {
+  adminView,
+  changeUser,
+  endSessions,
+  fields,
+  findUserById,
+  listUsers,
+  normaliseEmail,
+  publicView,
+  searchUsers,
+  type User,
+} from './User.ts'
 
-const LIMIT = 'must be a whole number from 1 to 100'
-
-const limit = z.pipe(
-  z.string().check(z.regex(/^\d{1,3}$/, LIMIT)),
-  z.pipe(z.transform(Number), z.number()).check(z.refine((value) => value >= 1 && value <= 100, LIMIT)),
-)
+const page = { limit: z._default(fields.limit, 20), after: z.optional(fields.id) }
 
 /** GET /users?limit=&after=: 200 array of public users, with a Link to the next page while there is one (RFC 8288). */
-export const users = route(
-  { query: z.strictObject({ limit: z._default(limit, 20), after: z.optional(fields.id) }) },
-  ({ query }) =>
+export const users = route({ query: z.strictObject(page) }, ({ query: { limit, after } }) =>
+  withDatabase(async () => answerPage('/users', { limit }, await listUsers(limit, after), publicView)),
+)
+
+/** GET /admin/users?email=&limit=&after=: 200 array of users whose e-mail begins so, with a Link as above. */
+export const adminUsers = route(
+  { query: z.strictObject({ ...page, email: z._default(z.string().check(z.maxLength(254)), '') }) },
+  ({ query: { email, limit, after } }) =>
     withDatabase(async () => {
-      const page = await listUsers(query.limit, query.after)
-      const next = `${setting('ISSUER')}/users?limit=${query.limit}&after=${page.users.at(-1)?.id}`
-      return {
-        status: 200,
-        body: page.users.map(publicView),
-        ...(page.more && { headers: { Link: `<${next}>; rel="next"` } }),
-      }
+      const found = await searchUsers(normaliseEmail(email), limit, after)
+      return answerPage('/admin/users', { ...(email && { email }), limit }, found, adminView)
     }),
 )
+
+const oneUser = { path: z.strictObject({ id: fields.id }) }
+
+/** GET /admin/users/{id}: 200 user. */
+export const adminUser = route(oneUser, ({ path: { id } }) =>
+  withDatabase(async () => {
+    const user = await findUserById(id)
+    if (!user) throw new Problem('not_found')
+    return { status: 200, body: adminView(user) }
+  }),
+)
+
+/** PATCH /admin/users/{id}: 200 the changed user. */
+export const updateUser = route(
+  {
+    ...oneUser,
+    body: z
+      .strictObject({
+        roles: z.optional(
+          z.array(z.enum(ROLES, { error: `must be one of ${ROLES.join(', ')}` })).check(
+            z.minLength(1, 'must hold at least one role'),
+            z.refine((roles) => new Set(roles).size === roles.length, 'must not hold a role twice'),
+          ),
+        ),
+        disabled: z.optional(z.boolean()),
+      })
+      .check(z.refine((change) => Object.keys(change).length > 0, 'must have roles or disabled')),
+  },
+  ({ path: { id }, body }) =>
+    withDatabase(async () => ({ status: 200, body: adminView(await changeUser(id, body, new Date())) })),
+)
+
+/** DELETE /admin/users/{id}/sessions: 204. */
+export const endUserSessions = route(oneUser, ({ path: { id } }) =>
+  withDatabase(async () => {
+    await endSessions(id, new Date())
+    return { status: 204 }
+  }),
+)
+
+function answerPage(
+  path: string,
+  query: Record<string, string | number>,
+  { users: found, more }: { users: User[]; more: boolean },
+  view: (user: User) => object,
+): Answer {
+  const next = new URLSearchParams({ ...query, after: found.at(-1)?.id ?? '' } as Record<string, string>)
+  return {
+    status: 200,
+    body: found.map(view),
+    ...(more && { headers: { Link: `<${setting('ISSUER')}${path}?${next.toString()}>; rel="next"` } }),
+  }
+}

@@ -12,6 +12,7 @@ export function newSettings() {
     REFRESH_TOKEN_KEY,
     ISSUER: 'https://auth.test',
     AUDIENCE: 'https://api.test',
+    API_ID: 'abcdef1234',
     CORS_ORIGIN: '*',
     BCRYPT_COST: '10',
     PASSWORD_MIN_LENGTH: '8',

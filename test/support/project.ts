@@ -24,7 +24,7 @@ export function copyProject(): { folder: string; remove: () => void } {
 /** The environment of somebody who has set nothing. */
 export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const settings =
-    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
+    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
   return {
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
     ...more,

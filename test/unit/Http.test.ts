@@ -298,11 +298,11 @@ describe('the query', () => {
 
 describe('the route is told', () => {
   const seen = async (event: APIGatewayProxyEvent) => {
-    const handler = route({}, async ({ caller, device }: Request<undefined, undefined>) => ({
+    const handler = route({}, async ({ caller, device }: Request) => ({
       status: 200,
       body: { caller, device },
     }))
-    return (await call(handler, event)).json as Pick<Request<never, never>, 'caller' | 'device'>
+    return (await call(handler, event)).json as Pick<Request, 'caller' | 'device'>
   }
 
   test.each([
@@ -336,6 +336,7 @@ const usual = {
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
   'Access-Control-Allow-Origin': '*',
+  'Access-Control-Allow-Credentials': 'true',
   'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
 }
 

@@ -25,8 +25,8 @@ function refusal(token: string, now = NOW): string {
 }
 
 describe('the signer', () => {
-  const subject = { userId: 'u1', sessionId: 's1', roles: ['user', 'admin'] }
-  const token = issue(subject, NOW)
+  const subject = { id: 'u1', roles: ['user', 'admin'], tokenVersion: 7 }
+  const token = issue(subject, 's1', NOW)
   const [head, body, signature] = token.split('.').map((part) => Buffer.from(part, 'base64url')) as [
     Buffer,
     Buffer,
@@ -44,6 +44,7 @@ describe('the signer', () => {
       sub: 'u1',
       sid: 's1',
       roles: ['user', 'admin'],
+      ver: 7,
       iat: IAT,
       exp: IAT + 15 * 60,
       jti: expect.stringMatching(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/),
@@ -55,7 +56,7 @@ describe('the signer', () => {
   })
 
   test('gives each token an id of its own (RFC 9068 section 2.2, jti)', () => {
-    expect(verify(token, NOW).jti).not.toBe(verify(issue(subject, NOW), NOW).jti)
+    expect(verify(token, NOW).jti).not.toBe(verify(issue(subject, 's1', NOW), NOW).jti)
   })
 
   test('does not start without a key', () => {
@@ -65,7 +66,7 @@ describe('the signer', () => {
 
 describe('the verifier accepts', () => {
   test.each([
-    { name: 'what the signer made', token: issue({ userId: 'u1', sessionId: 's1', roles: [] }, NOW) },
+    { name: 'what the signer made', token: issue({ id: 'u1', roles: [], tokenVersion: 0 }, 's1', NOW) },
     { name: 'the second key of the ring, while keys are rotated', token: forge(second) },
     { name: '29 s after it expired (RFC 7519 section 4.1.4)', token: forge(first), now: later(929) },
     { name: '30 s before it was issued', token: forge(first), now: later(-30) },
@@ -92,7 +93,7 @@ describe('the verifier accepts', () => {
   })
 
   test('and gives the claims that were signed', () => {
-    const token = issue({ userId: 'u1', sessionId: 's1', roles: ['user'] }, NOW)
+    const token = issue({ id: 'u1', roles: ['user'], tokenVersion: 0 }, 's1', NOW)
     expect(verify(token, NOW)).toEqual(JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()))
   })
 })
@@ -282,6 +283,7 @@ describe('claims, genuinely signed', () => {
     ...['sub', 'sid', 'jti'].flatMap((name) => each(name, [undefined, '', ...objects], MALFORMED)),
     ...each('roles', [undefined, 'admin', { 0: 'admin', length: 1 }, 7, true, null], MALFORMED),
     ...each('roles', [[7], [null], [['admin']], ['user', { $ne: null }]], MALFORMED),
+    ...each('ver', [undefined, '0', 0.5, true, null, [0], { $gt: 0 }], MALFORMED),
     ...each('iat', [undefined, String(IAT), IAT + 0.5, ...notTimes], MALFORMED),
     ...each('exp', [undefined, IAT + 900.5], MALFORMED),
     ...each('exp', [String(IAT + 900), ...notTimes], 'invalid exp value'),

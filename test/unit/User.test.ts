@@ -2,7 +2,7 @@
  * The user's fields as requests bring them, one spelling of each e-mail, and who sees what.
  */
 import * as z from 'zod/mini'
-import { type User, fields, normaliseEmail, ownView, publicView } from '../../user/User.ts'
+import { adminView, type User, fields, normaliseEmail, ownView, publicView } from '../../user/User.ts'
 import { vectors } from '../support/vectors.ts'
 
 /** What a field becomes, or why it is refused. */
@@ -219,6 +219,8 @@ describe('a user is seen', () => {
     roles: ['user'],
     disabled: false,
     createdAt,
+    tokenVersion: 3,
+    sessionVersion: 1,
   }
   // What a later version stores is not shown by an older view.
   const stored = { ...user, totpSecret: 'secret', _id: 'x', __v: 1 }
@@ -228,7 +230,11 @@ describe('a user is seen', () => {
   })
 
   test('by themselves: no hash, no disabled', () => {
-    const { passwordHash: _hash, disabled: _disabled, ...own } = user
+    const { passwordHash: _1, disabled: _2, tokenVersion: _3, sessionVersion: _4, ...own } = user
     expect(ownView(stored)).toEqual(own)
+  })
+
+  test('by an admin: no hash, but disabled', () => {
+    expect(adminView(stored)).toEqual({ ...ownView(user), disabled: false })
   })
 })

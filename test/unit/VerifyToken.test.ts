@@ -4,10 +4,12 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { build } from 'esbuild'
+import mongoose from 'mongoose'
 import { DEFAULT_ROLES, policyFor, routesFor } from '../../auth/Permissions.ts'
 import { signer } from '../../auth/Tokens.ts'
 import { handler } from '../../auth/VerifyToken.ts'
 import { setting } from '../../lib/Config.ts'
+import { dropDatabase } from '../support/database.ts'
 import { METHOD_ARN, authorizerEvent } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
 import { optionalPackages } from '../support/optionalPackages.ts'
@@ -17,11 +19,16 @@ const STAGE = METHOD_ARN.split('/', 2).join('/')
 const parties = { issuer: setting('ISSUER'), audience: setting('AUDIENCE') }
 const issue = signer(setting('SIGNING_KEYS'), parties)
 const tokenOf = (roles: string[], issuedAt = new Date()) =>
-  issue({ userId: '65f000000000000000000001', sessionId: 'session-1', roles }, issuedAt)
+  issue({ id: '65f000000000000000000001', roles, tokenVersion: 0 }, 'session-1', issuedAt)
 const TOKEN = tokenOf(['user'])
 /** `GET /users/{id}` as the ARN of one call. */
 const arnOf = (route: string) =>
   `${STAGE}/${route.replace(' ', '').replaceAll(/\{[^}]+\}/g, '65f00000000000000000000a')}`
+
+afterAll(async () => {
+  await mongoose.disconnect()
+  await dropDatabase(setting('DB'))
+})
 
 describe('the policy of a user', () => {
   test.each(routesFor(['user']))(
@@ -56,7 +63,9 @@ describe('the policy of a user', () => {
   })
 
   test('holds whole routes: a path parameter is the only wildcard', () => {
-    const [statement] = policyFor(['user', 'admin'], METHOD_ARN).Statement as { Resource: string[] }[]
+    const [statement] = policyFor(['user', 'admin'], METHOD_ARN, setting('API_ID')).Statement as {
+      Resource: string[]
+    }[]
     const wildcards = statement!.Resource.filter((resource) => /[*?]/.test(resource))
     expect(wildcards).toHaveLength(routesFor(['user', 'admin']).filter((route) => route.includes('{')).length)
     expect(statement!.Resource.join()).not.toMatch(/[{}]/)
@@ -133,7 +142,8 @@ const refused = [
   {
     name: 'a token for another audience',
     value: signer(setting('SIGNING_KEYS'), { ...parties, audience: 'https://other.test' })(
-      { userId: 'u1', sessionId: 's1', roles: ['user'] },
+      { id: 'u1', roles: ['user'], tokenVersion: 0 },
+      's1',
       new Date(),
     ),
   },

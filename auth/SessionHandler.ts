@@ -1,0 +1,90 @@
+/**
+ * Lambdas of a session that has begun: refresh, log out, look at one's sessions and end them.
+ */
+import * as z from 'zod/mini'
+import { withDatabase } from '../db.ts'
+import { setting } from '../lib/Config.ts'
+import { type Request, route } from '../lib/Http.ts'
+import { Problem } from '../lib/Problem.ts'
+import { endSessions, findUserById } from '../user/User.ts'
+import { expiredCookie, readCookie, sessionAnswer, usesCookie } from './SessionAnswer.ts'
+import { listSessions, revokeSession, rotateRefreshToken } from './Sessions.ts'
+
+/** POST /refresh: 200 session. The refresh token is in the body, or in the cookie where the header says so. */
+export const refresh = route(
+  { body: z.optional(z.strictObject({ refreshToken: z.string() })) },
+  async (request) => {
+    const inCookie = usesCookie(request)
+    const token = refreshTokenOf(request.body?.refreshToken, inCookie ? readCookie(request) : undefined)
+    const answer = withDatabase(async () => {
+      const now = new Date()
+      const session = await rotateRefreshToken(token, request.device, setting('REFRESH_TOKEN_KEY'), now)
+      // Read after the token was taken: what changes from here on outdates the access token.
+      const user = await findUserById(session.userId)
+      if (!user || user.disabled || user.sessionVersion !== session.sessionVersion) {
+        throw new Problem('invalid_refresh_token')
+      }
+      return sessionAnswer(200, user, session, inCookie, now)
+    })
+    return inCookie ? answer.catch(forgetCookie) : answer
+  },
+)
+
+/** POST /logout: 204. */
+export const logout = route({}, async (request) => {
+  const answer = signedOut(request)
+  await withDatabase(() => revokeSession(request.caller.sessionId, request.caller.id, new Date()))
+  return answer
+})
+
+/** POST /logout-all: 204. */
+export const logoutAll = route({}, async (request) => {
+  const answer = signedOut(request)
+  await withDatabase(() => endSessions(request.caller.id, new Date()))
+  return answer
+})
+
+/** GET /me/sessions: 200 array of the caller's live sessions. */
+export const sessions = route({}, ({ caller }) =>
+  withDatabase(async () => {
+    const user = await findUserById(caller.id)
+    if (!user || user.disabled) throw new Problem('invalid_token')
+    const list = await listSessions(user, new Date())
+    return {
+      status: 200,
+      body: list.map((session) => Object.assign(session, { current: session.id === caller.sessionId })),
+    }
+  }),
+)
+
+/** DELETE /me/sessions/{id}: 204. */
+export const endSession = route(
+  { path: z.strictObject({ id: z.string().check(z.regex(/^[\w-]{22}$/, 'must be the id of a session')) }) },
+  ({ caller, path }) =>
+    withDatabase(async () => {
+      if (!(await revokeSession(path.id, caller.id, new Date()))) throw new Problem('not_found')
+      return { status: 204 }
+    }),
+)
+
+/** @throws Problem `invalid_request` (400) unless there is exactly one */
+function refreshTokenOf(inBody: string | undefined, inCookie: string | undefined): string {
+  const complain = (message: string) =>
+    new Problem('invalid_request', { errors: [{ path: 'refreshToken', message }] })
+  if (inBody !== undefined && inCookie !== undefined) throw complain('must not be beside the cookie')
+  const token = inBody ?? inCookie
+  if (!token)
+    throw complain('is required, in the body or in the cookie that Refresh-Token-In: cookie asks for')
+  return token
+}
+
+/** A browser should not come again with a token that is good for nothing. */
+function forgetCookie(error: unknown): never {
+  if (!(error instanceof Problem) || error.code !== 'invalid_refresh_token') throw error
+  throw new Problem('invalid_refresh_token', { headers: expiredCookie() })
+}
+
+const signedOut = (request: Pick<Request, 'header'>) => ({
+  status: 204,
+  headers: usesCookie(request) ? expiredCookie() : {},
+})

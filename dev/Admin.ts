@@ -1,0 +1,81 @@
+/**
+ * Makes a registered user admin; how the first admin comes to be:
+ *
+ *   npm run admin -- grant ann@example.com [--stage prod]
+ *
+ * The database is that of DB, from the environment or the stage's secrets file. The stage dev needs no DB: then it
+ * is the database of `npm start`, running or not.
+ */
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import mongoose from 'mongoose'
+import { Problem } from '../lib/Problem.ts'
+import { grantAdmin, normaliseEmail } from '../user/User.ts'
+import { DATABASE_NAME, LOCAL_FOLDER, useDatabase } from './LocalDatabase.ts'
+import { LOCAL_STAGE, Secrets } from './Secrets.ts'
+
+const USAGE = 'Usage: npm run admin -- grant <email> [--stage <stage>]'
+
+async function run(): Promise<string> {
+  const { positionals, values } = arguments_()
+  const [command, email, ...more] = positionals
+  if (command !== 'grant' || !email || more.length > 0) throw new Error(USAGE)
+  const database = await findDatabase(values.stage)
+  try {
+    await mongoose.connect(database.uri, { serverSelectionTimeoutMS: 5_000 }).catch((error: unknown) => {
+      // The driver's sentences may quote the connection string, which holds a password.
+      throw new Error(`The database at ${database.name} cannot be reached (${(error as Error).name}).`, {
+        cause: error,
+      })
+    })
+    const { name, disabled } = await grantAdmin(normaliseEmail(email), new Date())
+    const note = disabled ? ' The account is disabled, though: another admin must enable it.' : ''
+    return `${name} is admin at ${database.name}, in force within 5 seconds.${note}`
+  } catch (error) {
+    if (!(error instanceof Problem && error.code === 'not_found')) throw error
+    throw new Error(
+      `Nobody at ${database.name} has the e-mail ${email}. Register first, then run this again.`,
+      {
+        cause: error,
+      },
+    )
+  } finally {
+    await mongoose.disconnect()
+    await database.stop()
+  }
+}
+
+function arguments_() {
+  try {
+    const options = { stage: { type: 'string', default: LOCAL_STAGE } } as const
+    return parseArgs({ allowPositionals: true, options })
+  } catch (cause) {
+    throw new Error(USAGE, { cause })
+  }
+}
+
+/** The connection string, and what to call the database without its password. */
+async function findDatabase(
+  stage: string,
+): Promise<{ uri: string; name: string; stop: () => Promise<void> }> {
+  const secrets = new Secrets(process.cwd(), stage, process.env)
+  const uri = secrets.get('DB')
+  if (uri) {
+    const name = uri.replace(/\?.*/, '').replace(/^mongodb(\+srv)?:\/\/(.*@)?/, '')
+    return { uri, name, stop: async () => undefined }
+  }
+  if (stage !== LOCAL_STAGE)
+    throw new Error(`Setting DB is missing: set it in ${secrets.file} or in the environment.`)
+  const local = await useDatabase(
+    (line) => process.stderr.write(`${line}\n`),
+    join(process.cwd(), LOCAL_FOLDER),
+  )
+  return { ...local, uri: `${local.uri}/${DATABASE_NAME}`, name: LOCAL_FOLDER }
+}
+
+try {
+  process.stdout.write(`${await run()}\n`)
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  process.exitCode = 1
+}
