@@ -56,11 +56,7 @@ export function revocationFeed(source: Source) {
   let fullUntil = -Infinity
   let answer: Promise<void> | undefined
 
-  const ageAt = (time: number) => {
-    const age = time - knownAt
-    // A clock that was set back says nothing of how old something is.
-    return age < 0 ? Infinity : age
-  }
+  const ageAt = (time: number) => time - knownAt
 
   async function ask(time: number): Promise<void> {
     askedAt = time
@@ -101,6 +97,8 @@ export function revocationFeed(source: Source) {
 
   return async (token: Token, now: Date): Promise<boolean> => {
     const time = now.getTime()
+    // The clock was set back: how old is what is known? As good as unknown.
+    if (time < knownAt) knownAt = -Infinity
     if (ageAt(time) >= FRESH && time >= fullUntil) await catchUp(time)
     if (time < fullUntil) {
       return source.isRevoked(token).catch((cause: unknown) => {
