@@ -40,11 +40,7 @@ export async function packageFunctions(
         readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
       ) as Template,
       folderOf: (name) => {
-        for (const [path, bytes] of Object.entries(unzipSync(readFileSync(join(built, `${name}.zip`))))) {
-          const file = join(target, name, path)
-          mkdirSync(dirname(file), { recursive: true })
-          writeFileSync(file, bytes)
-        }
+        unpack(join(built, `${name}.zip`), join(target, name))
         return join(target, name)
       },
       remove: () => {
@@ -55,5 +51,14 @@ export async function packageFunctions(
   } catch (error) {
     remove()
     throw error
+  }
+}
+
+/** Unpacks a zip into a folder. */
+export function unpack(zip: string, folder: string): void {
+  for (const [path, bytes] of Object.entries(unzipSync(readFileSync(zip)))) {
+    const file = join(folder, path)
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, bytes)
   }
 }
