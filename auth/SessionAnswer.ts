@@ -18,16 +18,14 @@ import { ACCESS_TOKEN_SECONDS, signer } from './Tokens.ts'
 const COOKIE = '__Secure-refresh-token'
 const HEADER = 'Refresh-Token-In'
 
-/** What is used of a request. */
-interface Request {
-  header: (name: string) => string | undefined
-}
+/** Gives a header of the request. */
+type Header = (name: string) => string | undefined
 
 /**
  * Whether the client keeps its refresh token in a cookie.
  * @throws Problem `invalid_request` (400) for another place than a cookie
  */
-export function usesCookie({ header }: Request): boolean {
+export function usesCookie(header: Header): boolean {
   const place = header(HEADER)
   if (place === undefined) return false
   if (place.toLowerCase() === 'cookie') return true
@@ -59,7 +57,7 @@ export function sessionAnswer(
 }
 
 /** The refresh token of a request that uses the cookie. */
-export const readCookie = ({ header }: Request): string | undefined =>
+export const readCookie = (header: Header): string | undefined =>
   header('cookie')
     ?.split(/; */)
     .find((pair) => pair.startsWith(`${COOKIE}=`))

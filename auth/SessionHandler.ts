@@ -13,12 +13,12 @@ import { listSessions, revokeSession, rotateRefreshToken } from './Sessions.ts'
 /** POST /refresh: 200 session. The refresh token is in the body, or in the cookie where the header says so. */
 export const refresh = route(
   { body: z.optional(z.strictObject({ refreshToken: z.string() })) },
-  async (request) => {
-    const inCookie = usesCookie(request)
-    const token = refreshTokenOf(request.body?.refreshToken, inCookie ? readCookie(request) : undefined)
+  async ({ body, device, header }) => {
+    const inCookie = usesCookie(header)
+    const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined)
     const answer = withDatabase(async () => {
       const now = new Date()
-      const session = await rotateRefreshToken(token, request.device, setting('REFRESH_TOKEN_KEY'), now)
+      const session = await rotateRefreshToken(token, device, setting('REFRESH_TOKEN_KEY'), now)
       // Read after the token was taken: what changes from here on outdates the access token.
       const user = await findUserById(session.userId)
       if (!user || user.disabled || user.sessionVersion !== session.sessionVersion) {
@@ -31,16 +31,16 @@ export const refresh = route(
 )
 
 /** POST /logout: 204. */
-export const logout = route({}, async (request) => {
-  const answer = signedOut(request)
-  await withDatabase(() => revokeSession(request.caller.sessionId, request.caller.id, new Date()))
+export const logout = route({}, async ({ caller, header }) => {
+  const answer = signedOut(header)
+  await withDatabase(() => revokeSession(caller.sessionId, caller.id, new Date()))
   return answer
 })
 
 /** POST /logout-all: 204. */
-export const logoutAll = route({}, async (request) => {
-  const answer = signedOut(request)
-  await withDatabase(() => endSessions(request.caller.id, new Date()))
+export const logoutAll = route({}, async ({ caller, header }) => {
+  const answer = signedOut(header)
+  await withDatabase(() => endSessions(caller.id, new Date()))
   return answer
 })
 
@@ -84,7 +84,7 @@ function forgetCookie(error: unknown): never {
   throw new Problem('invalid_refresh_token', { headers: expiredCookie() })
 }
 
-const signedOut = (request: Pick<Request, 'header'>) => ({
+const signedOut = (header: Request['header']) => ({
   status: 204,
-  headers: usesCookie(request) ? expiredCookie() : {},
+  headers: usesCookie(header) ? expiredCookie() : {},
 })

@@ -22,7 +22,7 @@ async function run(): Promise<string> {
   if (command !== 'grant' || !email || more.length > 0) throw new Error(USAGE)
   const database = await findDatabase(values.stage)
   try {
-    await mongoose.connect(database.uri, { serverSelectionTimeoutMS: 5_000 }).catch((error: unknown) => {
+    await mongoose.connect(database.uri, { serverSelectionTimeoutMS: 3_000 }).catch((error: unknown) => {
       // The driver's sentences may quote the connection string, which holds a password.
       throw new Error(`The database at ${database.name} cannot be reached (${(error as Error).name}).`, {
         cause: error,

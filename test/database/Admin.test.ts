@@ -1,0 +1,278 @@
+/**
+ * The admin routes, called as API Gateway calls them, against a real MongoDB.
+ */
+import type { APIGatewayProxyResult } from 'aws-lambda'
+import mongoose from 'mongoose'
+import { withDatabase } from '../../db.ts'
+import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/UserHandler.ts'
+import { changeUser, createUser, findUserById } from '../../user/User.ts'
+import { dropDatabase, onDatabase } from '../support/database.ts'
+import { request } from '../support/events.ts'
+import { run } from '../support/project.ts'
+
+const DB = process.env['DB']!
+const NOBODY = '65f0000000000000000000ff'
+
+afterAll(async () => {
+  await mongoose.disconnect()
+  await dropDatabase(DB)
+})
+
+const bodyOf = ({ body }: APIGatewayProxyResult) => JSON.parse(body)
+const codeOf = (answer: APIGatewayProxyResult) =>
+  answer.statusCode < 300 ? answer.statusCode : bodyOf(answer).code
+
+const newUser = (email: string, roles = ['user']) =>
+  withDatabase(() =>
+    createUser({ name: email.split('@')[0]!, email, passwordHash: 'v1$secret', roles }, new Date()),
+  )
+
+const patch = (id: string, json: unknown) => updateUser(request({ json, pathParameters: { id } }))
+const userOf = async (id: string) => (await withDatabase(() => findUserById(id)))!
+
+describe('GET /admin/users', () => {
+  const emails = ['ann@a.example', 'ann@b.example', 'anna@a.example', 'a.n@a.example', 'bob@a.example']
+
+  beforeAll(async () => {
+    for (const email of emails) await newUser(email)
+    const off = await newUser('off@a.example')
+    await withDatabase(() => changeUser(off.id, { disabled: true }, new Date()))
+  })
+
+  const search = async (query: Record<string, string>) => {
+    const answer = await adminUsers(request({ query }))
+    return {
+      emails: (bodyOf(answer) as { email: string }[]).map(({ email }) => email),
+      link: answer.headers?.['Link'],
+    }
+  }
+
+  test('shows what an admin needs, the disabled ones too, and never a hash', async () => {
+    const answer = await adminUsers(request({ query: { email: 'off@' } }))
+    expect(bodyOf(answer)).toEqual([
+      {
+        id: expect.stringMatching(/^[0-9a-f]{24}$/),
+        name: 'off',
+        email: 'off@a.example',
+        emailVerified: false,
+        roles: ['user'],
+        createdAt: expect.any(String),
+        disabled: true,
+      },
+    ])
+  })
+
+  test.each([
+    { email: 'ann', want: ['ann@a.example', 'ann@b.example', 'anna@a.example'] },
+    { email: 'ann@', want: ['ann@a.example', 'ann@b.example'] },
+    { email: ' ANN@A', want: ['ann@a.example'] },
+    { email: 'bob@a.example', want: ['bob@a.example'] },
+    { email: 'bob@a.example.com', want: [] },
+    { email: 'a.example', want: [] },
+    { email: 'zed', want: [] },
+    { email: '.*', want: [] },
+    { email: '^ann', want: [] },
+    { email: 'a.n', want: ['a.n@a.example'] },
+    { email: '\u{10ffff}', want: [] },
+    { email: '{"$gt":""}', want: [] },
+  ])('an e-mail that begins with "$email"', async ({ email, want }) => {
+    expect((await search({ email })).emails.toSorted()).toEqual(want.toSorted())
+  })
+
+  test('gives pages whose links keep the search', async () => {
+    const first = await search({ email: 'ann', limit: '2' })
+    expect(first.emails).toEqual(['ann@a.example', 'ann@b.example'])
+    const next = /^<https:\/\/auth\.test\/admin\/users\?(.+)>; rel="next"$/.exec(String(first.link))![1]
+    const second = await search(Object.fromEntries(new URLSearchParams(next)))
+    expect(second).toEqual({ emails: ['anna@a.example'], link: undefined })
+  })
+
+  test.each([
+    { query: { limit: '0' }, path: 'limit' },
+    { query: { after: 'x' }, path: 'after' },
+    { query: { email: 'x'.repeat(255) }, path: 'email' },
+    { query: { role: 'admin' }, path: 'role' },
+  ])('refuses $query', async ({ query, path }) => {
+    expect(bodyOf(await adminUsers(request({ query: query as Record<string, string> })))).toMatchObject({
+      status: 400,
+      errors: [{ path }],
+    })
+  })
+})
+
+describe('GET /admin/users/{id}', () => {
+  const get = (id: string) => adminUser(request({ pathParameters: { id } }))
+
+  test('shows one user', async () => {
+    const { id } = await newUser('one@example.com')
+    const answer = await get(id)
+    expect(answer.statusCode).toBe(200)
+    expect(bodyOf(answer)).toMatchObject({ id, email: 'one@example.com', disabled: false })
+    expect(answer.body).not.toContain('secret')
+  })
+
+  test.each([
+    { name: 'nobody', id: NOBODY, want: 'not_found' },
+    { name: 'no id', id: 'me', want: 'invalid_request' },
+  ])('of $name is $want', async ({ id, want }) => {
+    expect(codeOf(await get(id))).toBe(want)
+  })
+})
+
+describe('PATCH /admin/users/{id}', () => {
+  beforeAll(() => newUser('root@example.com', ['user', 'admin']))
+
+  test('changes roles: access tokens are outdated, sessions go on', async () => {
+    const { id } = await newUser('promoted@example.com')
+    const answer = await patch(id, { roles: ['user', 'admin'] })
+    expect(bodyOf(answer)).toMatchObject({ id, roles: ['user', 'admin'], disabled: false })
+    expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1, sessionVersion: 0 })
+  })
+
+  test('disables: access tokens are outdated, sessions end, and enabling brings none back', async () => {
+    const { id } = await newUser('disabled@example.com')
+    expect(bodyOf(await patch(id, { disabled: true }))).toMatchObject({ disabled: true, roles: ['user'] })
+    expect(await userOf(id)).toMatchObject({ disabled: true, tokenVersion: 1, sessionVersion: 1 })
+    expect(bodyOf(await patch(id, { disabled: false }))).toMatchObject({ disabled: false })
+    expect(await userOf(id)).toMatchObject({ disabled: false, sessionVersion: 1 })
+  })
+
+  test.each([
+    { name: 'an unknown role', json: { roles: ['superuser'] }, path: 'roles.0' },
+    { name: 'no role', json: { roles: [] }, path: 'roles' },
+    { name: 'a role twice', json: { roles: ['user', 'user'] }, path: 'roles' },
+    { name: 'a role that every object has', json: { roles: ['constructor'] }, path: 'roles.0' },
+    { name: 'text for disabled', json: { disabled: 'yes' }, path: 'disabled' },
+    { name: 'an operator', json: { disabled: { $ne: true } }, path: 'disabled' },
+    { name: 'nothing', json: {}, path: '' },
+    { name: 'a password', json: { passwordHash: 'x' }, path: 'passwordHash' },
+  ])('refuses $name, and changes nothing', async ({ json, path }) => {
+    const user = await newUser(`refused-${Math.random()}@example.com`)
+    expect(bodyOf(await patch(user.id, json))).toMatchObject({
+      status: 400,
+      errors: expect.arrayContaining([expect.objectContaining({ path })]),
+    })
+    expect(await userOf(user.id)).toEqual(user)
+  })
+
+  test('of nobody is 404', async () => {
+    expect(codeOf(await patch(NOBODY, { disabled: true }))).toBe('not_found')
+  })
+})
+
+describe('DELETE /admin/users/{id}/sessions', () => {
+  const end = (id: string) => endUserSessions(request({ pathParameters: { id } }))
+
+  test('ends the sessions of a user', async () => {
+    const { id } = await newUser('ended@example.com')
+    expect(codeOf(await end(id))).toBe(204)
+    expect(await userOf(id)).toMatchObject({ tokenVersion: 1, sessionVersion: 1 })
+    expect(codeOf(await end(NOBODY))).toBe('not_found')
+  })
+})
+
+describe('the last admin', () => {
+  beforeEach(() =>
+    onDatabase(DB, (database) =>
+      database.collection('users').updateMany({ roles: 'admin' }, { $set: { roles: ['user'] } }),
+    ),
+  )
+  let number = 0
+  const newAdmin = () => newUser(`admin${++number}@example.com`, ['user', 'admin'])
+  const admins = () =>
+    onDatabase(DB, (database) =>
+      database.collection('users').countDocuments({ roles: 'admin', disabled: false }),
+    )
+
+  test.each([{ roles: ['user'] }, { disabled: true }, { roles: ['user', 'admin'], disabled: true }])(
+    'cannot be changed to %j',
+    async (json) => {
+      const { id } = await newAdmin()
+      expect(codeOf(await patch(id, json))).toBe('last_admin')
+      expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], disabled: false, tokenVersion: 0 })
+      // Who is not the last can go, and the one who was refused counts as one who stays.
+      const second = await newAdmin()
+      expect(codeOf(await patch(second.id, json))).toBe(200)
+      expect(await admins()).toBe(1)
+    },
+  )
+
+  test('is not saved by a disabled one', async () => {
+    const [first, second] = [await newAdmin(), await newAdmin()]
+    expect(codeOf(await patch(second.id, { disabled: true }))).toBe(200)
+    expect(codeOf(await patch(first.id, { roles: ['user'] }))).toBe('last_admin')
+  })
+
+  test('may be changed otherwise', async () => {
+    const { id } = await newAdmin()
+    expect(codeOf(await patch(id, { roles: ['admin'], disabled: false }))).toBe(200)
+  })
+
+  test('is there whatever many admins do to each other at the same time', async () => {
+    for (let round = 0; round < 20; round++) {
+      const [first, second] = [await newAdmin(), await newAdmin()]
+      const answers = await Promise.all([
+        patch(first.id, { roles: ['user'] }),
+        patch(second.id, round % 2 ? { roles: ['user'] } : { disabled: true }),
+      ])
+      expect(answers.map(codeOf)).toContain('last_admin')
+      expect(await admins()).toBeGreaterThan(0)
+      await onDatabase(DB, (database) =>
+        database.collection('users').updateMany({ roles: 'admin' }, { $set: { roles: ['user'] } }),
+      )
+    }
+  })
+})
+
+describe('npm run admin', () => {
+  const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {
+    const { exit, output } = run(
+      process.cwd(),
+      [process.execPath, 'node_modules/tsx/dist/cli.mjs', 'dev/Admin.ts', ...args],
+      environment,
+    )
+    return { status: await exit, output: output() }
+  }
+
+  test('grants the role to who has registered, and says when it is in force', async () => {
+    const { id } = await newUser('first@example.com')
+    const { status, output } = await admin(['grant', ' FIRST@example.com'])
+    expect({ status, output }).toEqual({
+      status: 0,
+      output: expect.stringMatching(/^first is admin at .+, in force within 5 seconds\.\n$/),
+    })
+    expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1 })
+    // Twice is once.
+    expect((await admin(['grant', 'first@example.com'])).status).toBe(0)
+    expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'] })
+  })
+
+  test.each([
+    { name: 'no arguments', args: [], want: 'Usage: npm run admin -- grant <email>' },
+    { name: 'two e-mails', args: ['grant', 'a@example.com', 'b@example.com'], want: 'Usage: ' },
+    { name: 'an unknown option', args: ['grant', 'a@example.com', '--force'], want: 'Usage: ' },
+    { name: 'an unknown e-mail', args: ['grant', 'nobody@example.com'], want: 'Nobody at ' },
+    {
+      name: 'a stage without a DB',
+      args: ['grant', 'a@example.com', '--stage', 'nowhere'],
+      environment: {},
+      want: 'Setting DB is missing: set it in secrets.nowhere.json or in the environment.',
+    },
+    {
+      name: 'a malformed DB',
+      args: ['grant', 'a@example.com'],
+      environment: { DB: 'localhost' },
+      want: 'Setting DB must be a connection string',
+    },
+    {
+      name: 'a DB that is away',
+      args: ['grant', 'a@example.com'],
+      environment: { DB: 'mongodb://ann:hunter2@127.0.0.1:1/auth' },
+      want: 'The database at 127.0.0.1:1/auth cannot be reached',
+    },
+  ])('says what is wrong with $name, and no password', async ({ args, environment = { DB }, want }) => {
+    const { status, output } = await admin(args, environment)
+    expect({ status, output }).toEqual({ status: 1, output: expect.stringContaining(want) })
+    expect(output).not.toMatch(/hunter2|^ +at /m)
+  })
+})
