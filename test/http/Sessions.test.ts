@@ -1,0 +1,231 @@
+/**
+ * Sessions over HTTP, as `sls offline` serves them: what is revoked is refused by the authorizer within 5 seconds,
+ * and what the database cannot say is a 503.
+ */
+import { copyFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { databaseUri, dropDatabase } from '../support/database.ts'
+import { type Api, copyProject, run, startApi } from '../support/project.ts'
+
+const DB = databaseUri()
+const APP = 'https://app.example.com'
+const PASSWORD = 'a horse on the moon'
+const project = copyProject()
+let api: Api
+
+beforeAll(async () => {
+  api = await startApi(project.folder, { environment: { DB, BCRYPT_COST: '4', CORS_ORIGIN: APP } })
+}, 60_000)
+
+afterAll(async () => {
+  await api?.stop()
+  project.remove()
+  await dropDatabase(DB)
+})
+
+interface Session {
+  email: string
+  id: string
+  sessionId: string
+  token: string
+  refreshToken: string
+}
+
+const call = (
+  method: string,
+  path: string,
+  token = '',
+  body?: unknown,
+  headers: Record<string, string> = {},
+) =>
+  fetch(api.url + path, {
+    method,
+    headers: {
+      ...(token && { Authorization: `Bearer ${token}` }),
+      ...(body !== undefined && { 'Content-Type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+
+const codeOf = async (answer: Response): Promise<string | number> =>
+  answer.ok ? answer.status : ((await answer.json()) as { code: string }).code
+
+async function enter(path: '/register' | '/login', email: string): Promise<Session> {
+  const body = { email, password: PASSWORD, ...(path === '/register' && { name: 'Ann' }) }
+  const session = (await (await call('POST', path, '', body)).json()) as Session
+  const [, payload] = session.token.split('.') as [string, string]
+  const { sub, sid } = JSON.parse(Buffer.from(payload, 'base64url').toString()) as {
+    sub: string
+    sid: string
+  }
+  return { ...session, email, id: sub, sessionId: sid }
+}
+
+let people = 0
+const newUser = () => enter('/register', `user${++people}@example.com`)
+
+const me = async ({ token }: Session) => codeOf(await call('GET', '/me', token))
+const refresh = async ({ refreshToken }: Session) => call('POST', '/refresh', '', { refreshToken })
+
+async function newAdmin(): Promise<Session> {
+  const { email } = await newUser()
+  const command = run(
+    process.cwd(),
+    [process.execPath, 'node_modules/tsx/dist/cli.mjs', 'dev/Admin.ts', 'grant', email],
+    { DB },
+  )
+  expect([await command.exit, command.output()]).toEqual([0, expect.stringContaining('is admin')])
+  return enter('/login', email)
+}
+
+let admin: Session
+beforeAll(async () => {
+  admin = await newAdmin()
+}, 60_000)
+
+test('an admin may call the admin routes, and a user gets the gateway’s 403', async () => {
+  const user = await newUser()
+  for (const [method, path, body] of [
+    ['GET', '/admin/users'],
+    ['GET', `/admin/users/${user.id}`],
+    ['PATCH', `/admin/users/${user.id}`, { disabled: false }],
+    ['DELETE', `/admin/users/${user.id}/sessions`],
+  ] as const) {
+    const refused = await call(method, path, user.token, body)
+    expect([path, refused.status, await codeOf(refused)]).toEqual([path, 403, 'forbidden'])
+    expect([path, (await call(method, path, admin.token, body)).ok]).toEqual([path, true])
+  }
+})
+
+/** What shuts an access token out, by another who may do it. */
+const revocations: {
+  name: string
+  act: (victim: Session, other: Session) => Promise<Response>
+  /** Whether the refresh token goes on working. */
+  carriesOn: boolean
+}[] = [
+  { name: 'logging out', act: ({ token }) => call('POST', '/logout', token), carriesOn: false },
+  {
+    name: 'logging out everywhere, from another device',
+    act: (_, { token }) => call('POST', '/logout-all', token),
+    carriesOn: false,
+  },
+  {
+    name: 'ending the session from another device',
+    act: ({ sessionId }, { token }) => call('DELETE', `/me/sessions/${sessionId}`, token),
+    carriesOn: false,
+  },
+  {
+    name: 'an admin, by disabling the account',
+    act: ({ id }) => call('PATCH', `/admin/users/${id}`, admin.token, { disabled: true }),
+    carriesOn: false,
+  },
+  {
+    name: 'an admin, by ending all sessions',
+    act: ({ id }) => call('DELETE', `/admin/users/${id}/sessions`, admin.token),
+    carriesOn: false,
+  },
+  {
+    name: 'an admin, by changing roles',
+    act: ({ id }) => call('PATCH', `/admin/users/${id}`, admin.token, { roles: ['admin'] }),
+    carriesOn: true,
+  },
+]
+
+test('an access token is refused within 5 seconds of each way to revoke it, and others go on', async () => {
+  const bystander = await newUser()
+  const cases = await Promise.all(
+    revocations.map(async (revocation) => {
+      const victim = await newUser()
+      return { revocation, victim, other: await enter('/login', victim.email) }
+    }),
+  )
+  // The authorizer has just asked, so it will not ask again before its 5 seconds are over.
+  for (const { revocation, victim } of cases)
+    expect([revocation.name, await me(victim)]).toEqual([revocation.name, 200])
+  for (const { revocation, victim, other } of cases) {
+    const { name, act } = revocation
+    expect([name, (await act(victim, other)).ok]).toEqual([name, true])
+  }
+  await setTimeout(5_000)
+  for (const { revocation, victim } of cases) {
+    const { name, carriesOn } = revocation
+    expect([name, await me(victim)]).toEqual([name, 'invalid_token'])
+    const refreshed = await refresh(victim)
+    expect([name, refreshed.status]).toEqual([name, carriesOn ? 200 : 401])
+    // With the new roles, that of an admin.
+    const { token } = (await refreshed.json()) as Partial<Session>
+    const asAdmin = await call('GET', '/admin/users', token)
+    expect([name, asAdmin.status]).toEqual([name, carriesOn ? 200 : 401])
+  }
+  expect(await me(bystander)).toBe(200)
+}, 60_000)
+
+test('a refresh token that comes twice ends the session, and its access token within 5 seconds', async () => {
+  const session = await newUser()
+  const next = (await (await refresh(session)).json()) as Session
+  const afterNext = (await (await refresh(next)).json()) as Session
+  expect(await codeOf(await refresh(session))).toBe('invalid_refresh_token')
+  expect(await codeOf(await refresh(afterNext))).toBe('invalid_refresh_token')
+  await setTimeout(5_000)
+  expect(await me(afterNext)).toBe('invalid_token')
+  expect(api.output()).toContain('a refresh token was used twice')
+  expect(api.output()).not.toContain(session.refreshToken)
+})
+
+test('a browser can keep its refresh token in a cookie, over plain http on localhost and from another origin', async () => {
+  const headers = { 'Refresh-Token-In': 'cookie', Origin: APP }
+  const preflight = await fetch(`${api.url}/refresh`, {
+    method: 'OPTIONS',
+    headers: {
+      Origin: APP,
+      'Access-Control-Request-Method': 'POST',
+      'Access-Control-Request-Headers': 'refresh-token-in',
+    },
+  })
+  expect(preflight.headers.get('access-control-allow-headers')?.toLowerCase()).toContain('refresh-token-in')
+  const { email } = await newUser()
+  const signedIn = await call('POST', '/login', '', { email, password: PASSWORD }, headers)
+  expect(await signedIn.json()).not.toHaveProperty('refreshToken')
+  const [cookie] = signedIn.headers.getSetCookie()
+  expect(cookie).toMatch(/^__Secure-refresh-token=[^;]+;/)
+  for (const attribute of ['HttpOnly', 'Secure', 'SameSite=Strict', 'Path=/refresh']) {
+    expect(cookie!.split('; ')).toContain(attribute)
+  }
+  const Cookie = cookie!.split(';')[0]!
+  const refreshed = await call('POST', '/refresh', '', undefined, { ...headers, Cookie })
+  expect(refreshed.status).toBe(200)
+  for (const answer of [preflight, signedIn, refreshed]) {
+    expect(answer.headers.get('access-control-allow-origin')).toBe(APP)
+    expect(answer.headers.get('access-control-allow-credentials')).toBe('true')
+  }
+  // What a form on another site could send.
+  expect(await codeOf(await call('POST', '/refresh', '', undefined, { Cookie }))).toBe('invalid_request')
+})
+
+test('an authorizer that has just started lets nobody in while the database is away, and says so with a 503', async () => {
+  const second = copyProject()
+  const session = await newUser()
+  let other: Api | undefined
+  try {
+    // The same deployment, in a container of its own.
+    copyFileSync(join(project.folder, 'secrets.json'), join(second.folder, 'secrets.json'))
+    other = await startApi(second.folder, {
+      environment: { DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
+    })
+    const started = performance.now()
+    const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
+    expect(performance.now() - started).toBeLessThan(6_000)
+    expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])
+    expect(answer.headers.get('retry-after')).toBe('5')
+    expect(other.output()).toContain('cannot ask for revocations')
+    // Garbage is known as such without asking anybody.
+    const garbage = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}x` } })
+    expect(await codeOf(garbage)).toBe('invalid_token')
+  } finally {
+    await other?.stop()
+    second.remove()
+  }
+}, 60_000)
