@@ -15,7 +15,7 @@ export const refresh = route(
   { body: z.optional(z.strictObject({ refreshToken: z.string() })) },
   async ({ body, device, header }) => {
     const inCookie = usesCookie(header)
-    const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined)
+    const token = refreshTokenOf(body?.refreshToken, readCookie(header), inCookie)
     const answer = withDatabase(async () => {
       const now = new Date()
       const session = await rotateRefreshToken(token, device, setting('REFRESH_TOKEN_KEY'), now)
@@ -67,14 +67,17 @@ export const endSession = route(
     }),
 )
 
-/** @throws Problem `invalid_request` (400) unless there is exactly one */
-function refreshTokenOf(inBody: string | undefined, inCookie: string | undefined): string {
+/**
+ * @throws Problem `invalid_request` (400) where there should be one in the body, or is one beside the cookie;
+ *   `invalid_refresh_token` (401) without a cookie: a page cannot see whether it has one
+ */
+function refreshTokenOf(inBody: string | undefined, cookie: string | undefined, inCookie: boolean): string {
   const complain = (message: string) =>
     new Problem('invalid_request', { errors: [{ path: 'refreshToken', message }] })
-  if (inBody !== undefined && inCookie !== undefined) throw complain('must not be beside the cookie')
-  const token = inBody ?? inCookie
-  if (!token)
-    throw complain('is required, in the body or in the cookie that Refresh-Token-In: cookie asks for')
+  if (!inCookie && !inBody) throw complain('is required')
+  if (inCookie && inBody !== undefined) throw complain('must not be beside Refresh-Token-In: cookie')
+  const token = inCookie ? cookie : inBody
+  if (!token) throw new Problem('invalid_refresh_token')
   return token
 }
 

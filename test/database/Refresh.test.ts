@@ -32,7 +32,9 @@ const rotate = async (token: string, time: number, device = laptop): Promise<str
 }
 
 const stored = (sessionId: string) =>
-  onDatabase(DB, (database) => database.collection<{ _id: string; expiresAt: Date }>('sessions').findOne({ _id: sessionId }))
+  onDatabase(DB, (database) =>
+    database.collection<{ _id: string; expiresAt: Date }>('sessions').findOne({ _id: sessionId }),
+  )
 
 const INVALID = 'invalid_refresh_token'
 const generationOf = (token: string) => token.split('.')[1]

@@ -126,8 +126,8 @@ describe('POST /refresh', () => {
     { name: 'an operator', event: request({ json: { refreshToken: { $ne: null } } }), path: 'refreshToken' },
     { name: 'a field more', event: request({ json: { refreshToken: 'x', userId: 'x' } }), path: 'userId' },
     {
-      name: 'the header of the cookie without the cookie',
-      event: request({ headers: COOKIE }),
+      name: 'an empty token',
+      event: request({ json: { refreshToken: '' } }),
       path: 'refreshToken',
     },
     {
@@ -158,6 +158,14 @@ describe('the cookie', () => {
     }
     expect(refreshed.sessionId).toBe(loggedIn.sessionId)
   })
+
+  test.each([{ Cookie: '' }, { Cookie: '__Secure-refresh-token=' }, { Cookie: 'a=1' }, {}])(
+    'is missed with a 401, since a page cannot see whether it has one: %j',
+    async (headers) => {
+      const answer = await refresh(request({ headers: { ...COOKIE, ...headers } }))
+      expect(codeOf(answer)).toBe('invalid_refresh_token')
+    },
+  )
 
   test('is not there for who did not ask', async () => {
     expect((await newUser()).cookie).toBe('undefined')
