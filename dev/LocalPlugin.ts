@@ -1,11 +1,13 @@
 /**
  * The project's own Serverless plugin: gives serverless.yml its `${setting:NAME}` variables, checks them before
- * anything starts or deploys, and gives `sls offline` what it needs on a laptop: secrets, a database, free ports.
+ * anything starts or deploys, records in the secrets file which keys a deployment has, and gives `sls offline` what
+ * it needs on a laptop: secrets, a database, free ports.
  */
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { KeyRing } from '../auth/Tokens.ts'
 import { schema, type SettingName } from '../lib/Settings.ts'
 import {
   type GatewayResponse,
@@ -14,9 +16,10 @@ import {
   type Server,
   tellAuthorizerFaults,
 } from './GatewayResponses.ts'
+import { recordDeployment } from './Keys.ts'
 import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from './LocalDatabase.ts'
 import { freePort, isFree } from './Ports.ts'
-import { generateSecrets, LOCAL_STAGE, Secrets } from './Secrets.ts'
+import { generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 
 /** What is used of the Serverless Framework; it has no types of its own. */
 interface Serverless {
@@ -28,6 +31,7 @@ interface Serverless {
       stage: string
       compiledCloudFormationTemplate?: { Resources: Record<string, { Type: string; DependsOn?: string[] }> }
     }
+    package: { path?: string }
     custom: { 'serverless-offline': Record<string, unknown> }
     functions: Record<string, { environment?: Record<string, unknown> }>
     resources: { Resources: Record<string, GatewayResponse> }
@@ -71,6 +75,7 @@ export class LocalPlugin {
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
     'after:aws:package:finalize:mergeCustomProviderResources': () => this.#deployGatewayResponsesFirst(),
+    'after:deploy:deploy': () => this.#recordKeys(),
     // `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
     'before:offline:start:init': () => this.#prepareOffline(),
@@ -129,6 +134,23 @@ export class LocalPlugin {
         ...(resources[id]!.DependsOn ?? []),
         ...ofType('AWS::ApiGateway::GatewayResponse'),
       ]
+    }
+  }
+
+  /** Keeps in the secrets file since when a key is published and signs; `npm run keys` goes by that. */
+  #recordKeys(): void {
+    const { service, serviceDir } = this.#serverless
+    // Keys of the environment are not in the file, and a package that was made before may hold others than it has now.
+    if (process.env['SIGNING_KEYS'] || this.#options['package'] || service.package.path) return
+    const secrets = this.#read(service.provider.stage)
+    // Read before the deployment: a key that was added to the file meanwhile is not in it.
+    const deployed = JSON.parse(secrets.get('VERIFICATION_KEYS')!) as KeyRing
+    try {
+      updateKeyRing(serviceDir, secrets.file, (keyRing) => recordDeployment(keyRing, deployed, new Date()))
+    } catch (error) {
+      this.#write(
+        `Warning: which keys are deployed is not recorded in ${secrets.file}. ${(error as Error).message}`,
+      )
     }
   }
 
@@ -195,12 +217,16 @@ export class LocalPlugin {
     const responses = Object.values(this.#serverless.service.resources.Resources).filter(
       ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
     )
-    const write = this.#write
+    const serving = () => {
+      // Another stage is deployed elsewhere; here it is only tried.
+      if (this.#serverless.service.provider.stage === LOCAL_STAGE) this.#recordKeys()
+      this.#write(tour(url))
+    }
     const { createServer: createOriginal } = HttpServer.prototype
     HttpServer.prototype.createServer = async function (this: { getServer: () => Server }) {
       await createOriginal.call(this as never)
       imitateGatewayResponses(this.getServer(), responses, corsOrigin)
-      this.getServer().events.on('start', () => setImmediate(() => write(tour(url))))
+      this.getServer().events.on('start', () => setImmediate(serving))
     }
   }
 

@@ -3,12 +3,12 @@
  *
  *   npm run secrets -- prod
  */
-import { generateSecrets, LOCAL_STAGE } from './Secrets.ts'
+import { fileOf, generateSecrets, isStage, LOCAL_STAGE } from './Secrets.ts'
 
 const [stage = ''] = process.argv.slice(2)
-const file = `secrets.${stage}.json`
+const file = fileOf(stage)
 
-if (!/^\w[\w-]*$/.test(stage) || stage === 'example' || stage === LOCAL_STAGE) {
+if (!isStage(stage) || stage === LOCAL_STAGE) {
   process.stderr.write('Name the stage: npm run secrets -- prod\n')
   process.exitCode = 1
 } else if (generateSecrets(process.cwd(), file)) {

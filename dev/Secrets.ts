@@ -1,19 +1,12 @@
 /**
  * The settings of a deployment: secrets.json, with environment variables of the same names before it.
  */
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  randomBytes,
-  sign,
-  verify,
-} from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto'
+import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
 import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
+import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
 /** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and API_ID by the deployment. */
 const derived: readonly string[] = ['VERIFICATION_KEYS', 'API_ID']
@@ -27,6 +20,12 @@ const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKE
 export const LOCAL_STAGE = 'dev'
 const LOCAL_FILE = 'secrets.json'
 
+/** The name of a stage's secrets file. */
+export const fileOf = (stage: string) => (stage === LOCAL_STAGE ? LOCAL_FILE : `secrets.${stage}.json`)
+
+/** Whether a name can be that of a stage; `example` would take secrets.example.json for its file. */
+export const isStage = (name: string) => /^\w[\w-]*$/.test(name) && name !== 'example'
+
 export class Secrets {
   readonly #values: ReadonlyMap<Name, string>
   /** Where a person looks for these settings: a file's name. */
@@ -38,7 +37,7 @@ export class Secrets {
    * @throws Error with a sentence that names the file or the setting
    */
   constructor(folder: string, stage: string, environment: NodeJS.ProcessEnv) {
-    this.file = stage === LOCAL_STAGE ? LOCAL_FILE : `secrets.${stage}.json`
+    this.file = fileOf(stage)
     const fromFile = readJson(folder, this.file) ?? {}
     for (const name of Object.keys(fromFile)) {
       // "// ..." is a comment, as in secrets.example.json.
@@ -50,15 +49,9 @@ export class Secrets {
       names.flatMap((name): [Name, string][] => {
         const value = environment[name] || fromFile[name]
         if (value === undefined || value === '') return []
-        try {
-          const text = toText(name, value)
-          parseSetting(name, text)
-          if (name === 'SIGNING_KEYS') checkPairs(JSON.parse(text) as KeyRing)
-          return [[name, text]]
-        } catch (error) {
-          const source = environment[name] ? 'the environment' : this.file
-          throw new Error(`${(error as Error).message} It is read from ${source}.`, { cause: error })
-        }
+        const text = check(name, value, environment[name] ? 'the environment' : this.file)
+        if (name !== 'SIGNING_KEYS') return [[name, text]]
+        return [[name, JSON.stringify(withoutRecords(JSON.parse(text) as RecordedKeyRing))]]
       }),
     )
   }
@@ -88,9 +81,10 @@ export function newSecrets() {
  * @returns whether there was none before: it never replaces one
  */
 export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
-  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets() }
+  const SIGNING_KEYS = addKey({ keys: [] }, new Date()).keyRing
+  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets(), SIGNING_KEYS }
   try {
-    writeFileSync(join(folder, file), `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600, flag: 'wx' })
+    writeFileSync(join(folder, file), toJson(secrets), OWN_AND_NEW)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
@@ -98,13 +92,65 @@ export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
   }
 }
 
-/** A new private JWK for ES256; its `kid` is the thumbprint of RFC 7638. */
-function generateKey(): KeyRing['keys'][number] {
-  const { crv, d, kty, x, y } = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
-    format: 'jwk',
-  })
-  const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
-  return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d } as KeyRing['keys'][number]
+/**
+ * Changes the key ring of a secrets file, with what is recorded of its keys, and nothing else in it.
+ * @param change gives the new ring; where it throws or changes nothing, nothing is written
+ * @returns the new ring
+ * @throws Error with a sentence when the file has no valid ring or cannot be written; it is never left half-written
+ */
+export function updateKeyRing(
+  folder: string,
+  file: string,
+  change: (keyRing: RecordedKeyRing) => RecordedKeyRing,
+): RecordedKeyRing {
+  const content = readJson(folder, file)
+  const value = content?.['SIGNING_KEYS']
+  if (!value) {
+    throw new Error(
+      `There are no SIGNING_KEYS in ${file}: npm start makes secrets.json, and npm run secrets -- prod that of a stage.`,
+    )
+  }
+  const before = JSON.parse(check('SIGNING_KEYS', value, file)) as RecordedKeyRing
+  const after = change(before)
+  if (toJson(after) !== toJson(before)) replace(folder, file, toJson({ ...content, SIGNING_KEYS: after }))
+  return after
+}
+
+/** Writes beside the file and moves it there, so that there is a whole one at any time. */
+function replace(folder: string, file: string, text: string): void {
+  let draft
+  try {
+    // A link stays a link.
+    const path = realpathSync(join(folder, file))
+    // A name that git ignores.
+    draft = `${path.replace(/\.json$/, '')}.${randomBytes(6).toString('hex')}.json`
+    writeFileSync(draft, text, { ...OWN_AND_NEW, flush: true })
+    renameSync(draft, path)
+  } catch (error) {
+    if (draft) rmSync(draft, { force: true })
+    throw new Error(`${file} cannot be written: ${(error as Error).message}.`, { cause: error })
+  }
+}
+
+const OWN_AND_NEW = { mode: 0o600, flag: 'wx' } as const
+
+const toJson = (value: object) => `${JSON.stringify(value, null, 2)}\n`
+
+/**
+ * Checks a setting.
+ * @param source where it is from, for the error
+ * @returns it as an environment variable holds it
+ * @throws Error with a sentence that names the setting and the source; never with the value
+ */
+function check(name: Name, value: unknown, source: string): string {
+  try {
+    const text = toText(name, value)
+    parseSetting(name, text)
+    if (name === 'SIGNING_KEYS') checkPairs(JSON.parse(text) as KeyRing)
+    return text
+  } catch (error) {
+    throw new Error(`${(error as Error).message} It is read from ${source}.`, { cause: error })
+  }
 }
 
 /** A public half that belongs to another private key would make every token unverifiable. */

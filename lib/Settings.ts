@@ -21,7 +21,25 @@ const publicJwk = z.strictObject({
   y: coordinate,
 })
 
-const privateJwk = z.extend(publicJwk, { d: coordinate })
+const time = z.optional(
+  z
+    .string()
+    .check(
+      z.refine(
+        (text) => /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text) && !Number.isNaN(Date.parse(text)),
+        'must be a time such as 2026-01-31T12:00:00Z',
+      ),
+    ),
+)
+
+/** With what a secrets file records of a key (dev/Keys.ts); none of it is deployed. */
+const privateJwk = z.extend(publicJwk, {
+  d: coordinate,
+  createdAt: time,
+  publishedAt: time,
+  signingSince: time,
+  signedUntil: time,
+})
 
 const keyRing = <Key extends typeof publicJwk | typeof privateJwk>(jwk: Key) =>
   z.pipe(
