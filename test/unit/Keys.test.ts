@@ -14,7 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { build } from 'esbuild'
 import { publicKeys } from '../../auth/Tokens.ts'
 import {
   addKey,
@@ -25,6 +26,7 @@ import {
   removeKey,
   withoutRecords,
 } from '../../dev/Keys.ts'
+import { LocalPlugin } from '../../dev/LocalPlugin.ts'
 import { fileOf, newSecrets, Secrets } from '../../dev/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
 import { copyProject, run, sls } from '../support/project.ts'
@@ -625,15 +627,29 @@ describe('the commands', () => {
   })
 })
 
-const TSX = join(process.cwd(), 'node_modules', 'tsx', 'dist', 'cli.mjs')
-const COMMAND = join(process.cwd(), 'dev', 'KeysCommand.ts')
+/** The command, bundled once: tsx would compile it for each of forty runs. */
+const COMMAND = join(mkdtempSync(join(tmpdir(), 'keys-command-')), 'keys.mjs')
+beforeAll(() =>
+  build({
+    entryPoints: ['dev/KeysCommand.ts'],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outfile: COMMAND,
+    alias: { semver: './lib/NodeVersion.ts' },
+    banner: {
+      js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`,
+    },
+  }),
+)
+afterAll(() => rmSync(dirname(COMMAND), { recursive: true }))
 
 /**
  * Runs the command and looks for private keys and stack traces in what it prints.
  * @param script for a shell, which gets the command line as its arguments
  */
 async function runKeys(folder: string, args: string[], script?: string) {
-  const command = [process.execPath, TSX, COMMAND, ...args]
+  const command = [process.execPath, COMMAND, ...args]
   const { exit, output } = run(folder, script ? ['sh', '-c', script, 'sh', ...command] : command)
   const status = await exit
   expectNoSecrets(folder, output())
@@ -707,7 +723,7 @@ export default class Cloud {
   const quote = (...words: string[]) => words.map((word) => `"${word}"`).join(' ')
 
   test('records the keys that it deploys, and not one that is added meanwhile', async () => {
-    const add = quote(process.execPath, TSX, COMMAND, 'add', '--stage', 'prod')
+    const add = quote(process.execPath, COMMAND, 'add', '--stage', 'prod')
     const { status, said } = await deploy(add)
     expect([status, said.includes('Warning: which keys')]).toEqual([0, false])
     const [first, second, third] = read().keys
@@ -716,30 +732,49 @@ export default class Cloud {
     expect(Object.keys(third!).slice(-2)).toEqual(['d', 'createdAt'])
   })
 
-  test.each<{
-    name: string
-    deployment?: string
-    environment?: NodeJS.ProcessEnv
-    args?: string[]
-    want: number
-  }>([
-    { name: 'a deployment that fails', deployment: 'exit 1', want: 1 },
-    {
-      name: 'keys that are from the environment',
-      environment: { SIGNING_KEYS: JSON.stringify(ring(a)) },
-      want: 0,
-    },
-    { name: 'a package that was made before', args: ['--package', '.serverless'], want: 0 },
-  ])('records nothing of $name', async ({ deployment = 'exit 0', environment, args = [], want }) => {
+  test('records nothing when it fails', async () => {
     const unchanged = readFileSync(file, 'utf8')
-    expect(await deploy(deployment, environment, ...args)).toMatchObject({ status: want })
+    expect(await deploy('exit 1')).toMatchObject({ status: 1 })
     expect(readFileSync(file, 'utf8')).toBe(unchanged)
   })
 
+  /** What the plugin does after a deployment, without one; it says what it prints. */
+  const afterDeployment = (options: Record<string, unknown> = {}, meanwhile = () => {}) => {
+    let said = ''
+    const serverless = {
+      serviceDir: project.folder,
+      processedInput: { commands: ['deploy'] },
+      classes: { Error },
+      service: { provider: { stage: 'prod' }, package: {} },
+    } as unknown as ConstructorParameters<typeof LocalPlugin>[0]
+    const plugin = new LocalPlugin(serverless, options, { writeText: (text) => (said += text) })
+    const { resolve } = plugin.configurationVariablesSources.setting
+    return resolve({ address: 'DB', resolveVariable: async () => 'prod' }).then(() => {
+      meanwhile()
+      plugin.hooks['after:deploy:deploy']()
+      return said
+    })
+  }
+
+  test('records nothing of keys that are from the environment, nor of a package that was made before', async () => {
+    const unchanged = readFileSync(file, 'utf8')
+    await afterDeployment({ package: '.serverless' })
+    expect(readFileSync(file, 'utf8')).toBe(unchanged)
+    // As every test file has it.
+    const environment = process.env['SIGNING_KEYS']
+    await afterDeployment()
+    expect(readFileSync(file, 'utf8')).toBe(unchanged)
+    delete process.env['SIGNING_KEYS']
+    await afterDeployment()
+    process.env['SIGNING_KEYS'] = environment
+    expect(readFileSync(file, 'utf8')).not.toBe(unchanged)
+  })
+
   test('warns where it cannot record, and is a deployment all the same', async () => {
-    const breakFile = quote(process.execPath, '-e', `fs.writeFileSync('secrets.prod.json', '{')`)
-    const { status, said } = await deploy(breakFile)
-    expect(status).toBe(0)
+    const environment = process.env['SIGNING_KEYS']
+    delete process.env['SIGNING_KEYS']
+    const said = await afterDeployment({}, () => writeFileSync(file, '{'))
+    process.env['SIGNING_KEYS'] = environment
     expect(said).toContain(
       'Warning: which keys are deployed is not recorded in secrets.prod.json. secrets.prod.json is not a JSON object.',
     )
