@@ -3,7 +3,7 @@
  */
 import { InvalidToken, publicKeys, signer, verifier } from '../../auth/Tokens.ts'
 import { vectors } from '../support/vectors.ts'
-import { type Jwk, NOW, PARTIES, newKey } from './forge.ts'
+import { type Jwk, NOW, PARTIES, newKey } from '../support/forge.ts'
 
 const isUsable = (jwk: Partial<Jwk> | undefined): jwk is Jwk => jwk?.kty === 'EC' && jwk.crv === 'P-256'
 const withKid = (jwk: Jwk): Jwk => ({ ...jwk, kid: jwk.kid ?? 'published' })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { publicKeys } from '../../auth/Tokens.ts'
 import { Secrets, generateSecrets, newSecrets } from '../../dev/Secrets.ts'
 import { parseSetting } from '../../lib/Settings.ts'
-import { newKey } from './forge.ts'
+import { newKey } from '../support/forge.ts'
 import { messageOf } from '../support/messageOf.ts'
 
 let folder: string

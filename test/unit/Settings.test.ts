@@ -4,7 +4,7 @@
 import { publicKeys } from '../../auth/Tokens.ts'
 import { newSecrets } from '../../dev/Secrets.ts'
 import { type SettingName, parseSetting } from '../../lib/Settings.ts'
-import { newKey } from './forge.ts'
+import { newKey } from '../support/forge.ts'
 import { messageOf } from '../support/messageOf.ts'
 
 const jwk = newKey()
