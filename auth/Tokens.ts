@@ -150,6 +150,8 @@ function keyFor(token: string, keys: Map<unknown, KeyObject>): KeyObject {
     throw new InvalidToken('typ is not at+jwt')
   // RFC 7515 section 4.1.11: extensions that are not understood must be refused, and none is understood here.
   if ('crit' in unverifiedHeader) throw new InvalidToken('crit is not supported')
+  // RFC 7797 section 7: no JWT may have it, and a verifier that knows it reads another payload in the same bytes.
+  if ('b64' in unverifiedHeader) throw new InvalidToken('b64 is not supported')
   const key = keys.get(unverifiedHeader['kid'])
   if (!key) throw new InvalidToken('kid is unknown')
   return key

@@ -300,6 +300,12 @@ const headers = group('the header', { reason: NOT_OBJECT, source: 'RFC 7515 sect
     token: forge(first, { head: { crit: ['b64'], b64 } }),
     reason: 'crit is not supported',
   })),
+  ...[false, true, null, 'false'].map((b64) => ({
+    name: `b64 ${show(b64)} without crit`,
+    source: 'RFC 7797 sections 6 and 7',
+    token: forge(first, { head: { b64 } }),
+    reason: 'b64 is not supported',
+  })),
   {
     name: 'b64 false with a payload that is not encoded',
     source: 'RFC 7797 section 4',
