@@ -10,12 +10,12 @@ import { databaseUri, dropDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
 import { newSettings } from '../support/newSettings.ts'
-import { packageFunctions } from '../support/packages.ts'
+import { type Packages, packageFunctions } from '../support/packages.ts'
 import { copyProject, sls } from '../support/project.ts'
 
 const DB = databaseUri()
 const settings = { ...newSettings(), DB, BCRYPT_COST: '4' }
-let built: Awaited<ReturnType<typeof packageFunctions>>
+let built: Packages
 
 beforeAll(async () => {
   // Without ISSUER and AUDIENCE, as most people deploy it: the API's own URL stands for them.
@@ -31,21 +31,9 @@ afterAll(async () => {
 const ofType = (type: string) =>
   Object.entries(built.template.Resources).filter(([, resource]) => resource.Type === type)
 
-/** A function's properties in the template. */
-const propertiesOf = (name: string) =>
-  built.template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
-    .Properties as unknown as {
-    Handler: string
-    Runtime: string
-    Architectures: string[]
-    Environment: { Variables: Record<string, string | object> }
-  }
+const propertiesOf = (name: string) => built.propertiesOf(name)
 
 const OWN_URL = { 'Fn::Sub': 'https://${ApiGatewayRestApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/dev' }
-
-/** What CloudFormation would put in. */
-const inserted = (value: object) =>
-  'Ref' in value ? 'abcdef1234' : 'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev'
 
 /** The files of a function's zip. */
 const filesOf = (folder: string) =>
@@ -69,12 +57,7 @@ function startUpFiles(folder: string, handler: string): string[] {
 function invoke(name: string, event: unknown, prepare?: () => void): unknown {
   const folder = built.folderOf(name)
   prepare?.()
-  const { Handler, Environment } = propertiesOf(name)
-  const [file, member] = Handler.split('.') as [string, string]
-  const variables = Object.entries(Environment.Variables).map(([key, value]) => [
-    key,
-    typeof value === 'string' ? value : inserted(value),
-  ])
+  const [file, member] = propertiesOf(name).Handler.split('.') as [string, string]
   const runner = join(folder, 'runner.mjs')
   writeFileSync(
     runner,
@@ -86,7 +69,7 @@ process.stdout.write(JSON.stringify(result), () => process.exit())
   const run = spawnSync(process.execPath, [runner], {
     cwd: folder,
     encoding: 'utf8',
-    env: { ...Object.fromEntries(variables), POWERTOOLS_LOG_LEVEL: 'SILENT' },
+    env: { ...built.environmentOf(name), POWERTOOLS_LOG_LEVEL: 'SILENT' },
   })
   // A broken bundle prints itself: its last lines are enough.
   if (run.status !== 0) throw new Error(run.stderr.slice(-1000))

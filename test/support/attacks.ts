@@ -194,27 +194,48 @@ const algorithms = group('algorithms', { source: 'RFC 8725 section 3.1', reason:
 ])
 
 /** Texts that mean something to a file system, a database, a shell or JavaScript where a key is looked up by them. */
-const kids = [
-  ...[
-    '../../../../dev/null',
-    '/dev/null',
-    'file:///etc/passwd',
-    `${first.kid}/../${first.kid}`,
-    'https://evil.test/key',
-  ],
-  ...[
-    "x' UNION SELECT 'secret",
-    `${first.kid}' OR '1'='1`,
-    '*)(uid=*))(|(uid=*',
-    '| sleep 10',
-    '$(id)',
-    '{{7*7}}',
-  ],
-  ...['__proto__', 'constructor', 'toString', '0', '-1', '', ' ', '*', 'null'],
-  ...[`${first.kid} `, ` ${first.kid}`, `${first.kid}\0`, `${first.kid}\n`, first.kid.toLowerCase()],
-  ...[[first.kid], [[first.kid]], [], [first.kid, second.kid]],
-  ...[{ $ne: null }, { kid: first.kid }, { length: 1, 0: first.kid }, {}],
-  ...[0, 1, -1, 0.5, 2 ** 53, true, false, null, undefined],
+const kids: unknown[] = [
+  '../../../../dev/null',
+  '/dev/null',
+  'file:///etc/passwd',
+  `${first.kid}/../${first.kid}`,
+  'https://evil.test/key',
+  "x' UNION SELECT 'secret",
+  `${first.kid}' OR '1'='1`,
+  '*)(uid=*))(|(uid=*',
+  '| sleep 10',
+  '$(id)',
+  '__proto__',
+  'constructor',
+  'toString',
+  '0',
+  '-1',
+  '',
+  ' ',
+  '*',
+  'null',
+  `${first.kid} `,
+  ` ${first.kid}`,
+  `${first.kid}\0`,
+  `${first.kid}\n`,
+  first.kid.toLowerCase(),
+  [first.kid],
+  [[first.kid]],
+  [first.kid, second.kid],
+  [],
+  { $ne: null },
+  { kid: first.kid },
+  { length: 1, 0: first.kid },
+  {},
+  0,
+  1,
+  -1,
+  0.5,
+  2 ** 53,
+  true,
+  false,
+  null,
+  undefined,
 ]
 
 const keys = group('the key', { source: 'RFC 8725 section 3.10', reason: UNKNOWN_KID }, [
@@ -538,7 +559,7 @@ const bySignature = [
     { name: 'r of the prime of the field', bytes: [prime, s] },
     { name: 'r and s of one', bytes: [one, one] },
     { name: 'all bits set', bytes: [Buffer.alloc(64, 0xff)] },
-  ].map((attack) => Object.assign(attack, { source: 'CVE-2022-21449' })),
+  ].map(({ name, bytes }) => ({ name, source: 'CVE-2022-21449', bytes })),
   { name: 'r and s changed round', bytes: [s, r] },
   { name: 'one byte short', bytes: [goodSignature.subarray(0, 63)] },
   { name: 'without the first byte', bytes: [goodSignature.subarray(1)] },
@@ -569,18 +590,21 @@ const bySignature = [
     source: FORGED,
     bytes: [Buffer.from(es256('', body, first), 'base64url')],
   },
-].map(({ bytes, ...attack }) => {
-  const signature = Buffer.concat(bytes)
-  return {
-    ...attack,
-    token: `${head}.${body}.${signature.toString('base64url')}`,
-    reason: signature.length === 64 ? BAD_SIGNATURE : wrongSize(signature.length),
-  }
-})
+].map(
+  ({ name, source = 'RFC 7518 section 3.4', bytes }: { name: string; source?: string; bytes: Buffer[] }) => {
+    const signature = Buffer.concat(bytes)
+    return {
+      name,
+      source,
+      token: `${head}.${body}.${signature.toString('base64url')}`,
+      reason: signature.length === 64 ? BAD_SIGNATURE : wrongSize(signature.length),
+    }
+  },
+)
 
 const signatures = group(
   'the signature',
-  { source: 'RFC 7518 section 3.4', good: `${head}.${body}.${goodSignature.toString('base64url')}` },
+  { good: `${head}.${body}.${goodSignature.toString('base64url')}` },
   [
     ...bySignature,
     ...[
@@ -642,7 +666,7 @@ const encodings = group(
           },
           { name: `${show(space)} around a dot`, token: sealed(h + space, space + p, first) },
           { name: `${show(space)} after it`, token: `${h}.${p}.${z}${space}` },
-        ].map((attack) => ({ ...attack, source: 'RFC 7519 section 7.2' })),
+        ].map(({ name, token }) => ({ name, source: 'RFC 7519 section 7.2', token })),
       )
       .filter(({ name }) => name !== '" " before it'),
     { name: 'one part', token: h },

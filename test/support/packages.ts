@@ -9,8 +9,27 @@ import { newSettings } from './newSettings.ts'
 import { copyProject, sls } from './project.ts'
 
 /** What is read of a CloudFormation template. */
-export interface Template {
+interface Template {
   Resources: Record<string, { Type: string; DependsOn: string[]; Properties: Record<string, unknown> }>
+}
+
+/** A function's properties in the template. */
+interface FunctionProperties {
+  Handler: string
+  Runtime: string
+  Architectures: string[]
+  Environment: { Variables: Record<string, string | object> }
+}
+
+export interface Packages {
+  /** Unpacks a function anew. */
+  folderOf: (name: string) => string
+  propertiesOf: (name: string) => FunctionProperties
+  /** The environment of a function, with what CloudFormation would put in. */
+  environmentOf: (name: string) => Record<string, string>
+  template: Template
+  output: string
+  remove: () => void
 }
 
 /**
@@ -22,7 +41,7 @@ export interface Template {
 export async function packageFunctions(
   settings: NodeJS.ProcessEnv = newSettings(),
   extra: Record<string, string> = {},
-): Promise<{ folderOf: (name: string) => string; template: Template; output: string; remove: () => void }> {
+): Promise<Packages> {
   const { folder, remove } = copyProject()
   try {
     const yaml = join(folder, 'serverless.yml')
@@ -34,11 +53,23 @@ export async function packageFunctions(
     if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)
     const built = join(folder, '.serverless')
     const target = mkdtempSync(join(tmpdir(), 'auth-package-'))
+    const template = JSON.parse(
+      readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
+    ) as Template
+    const propertiesOf = (name: string) =>
+      template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
+        .Properties as unknown as FunctionProperties
     return {
       output: run.output(),
-      template: JSON.parse(
-        readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
-      ) as Template,
+      template,
+      propertiesOf,
+      environmentOf: (name) =>
+        Object.fromEntries(
+          Object.entries(propertiesOf(name).Environment.Variables).map(([key, value]) => [
+            key,
+            typeof value === 'string' ? value : inserted(value),
+          ]),
+        ),
       folderOf: (name) => {
         unpack(join(built, `${name}.zip`), join(target, name))
         return join(target, name)
@@ -62,3 +93,7 @@ export function unpack(zip: string, folder: string): void {
     writeFileSync(file, bytes)
   }
 }
+
+/** What CloudFormation would put in. */
+const inserted = (value: object) =>
+  'Ref' in value ? 'abcdef1234' : 'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev'
