@@ -56,12 +56,19 @@ export function sessionAnswer(
   }
 }
 
-/** The refresh token of a request that uses the cookie. */
-export const readCookie = (header: Header): string | undefined =>
-  header('cookie')
-    ?.split(/; */)
-    .find((pair) => pair.startsWith(`${COOKIE}=`))
-    ?.slice(COOKIE.length + 1)
+/**
+ * The refresh token of a request that uses the cookie.
+ * @throws Problem `invalid_request` (400) for two cookies of the name: a neighbouring subdomain can set one beside
+ *   ours, with its own session in it, and nobody can tell them apart (RFC 6265 section 8.6)
+ */
+export function readCookie(header: Header): string | undefined {
+  const pairs = header('cookie')?.split(/; */) ?? []
+  const [value, another] = pairs.filter((pair) => pair.startsWith(`${COOKIE}=`))
+  if (another !== undefined) {
+    throw new Problem('invalid_request', { errors: [{ path: COOKIE, message: 'must be one cookie' }] })
+  }
+  return value?.slice(COOKIE.length + 1)
+}
 
 /** The header that takes the cookie away again. */
 export const expiredCookie = () => cookie('', 0)

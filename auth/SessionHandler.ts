@@ -15,7 +15,7 @@ export const refresh = route(
   { body: z.optional(z.strictObject({ refreshToken: z.string() })) },
   async ({ body, device, header }) => {
     const inCookie = usesCookie(header)
-    const token = refreshTokenOf(body?.refreshToken, readCookie(header), inCookie)
+    const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined, inCookie)
     const answer = withDatabase(async () => {
       const now = new Date()
       const session = await rotateRefreshToken(token, device, setting('REFRESH_TOKEN_KEY'), now)

@@ -262,15 +262,28 @@ describe('the cookie', () => {
       header: () => cookie(),
       headers: { 'Refresh-Token-In': value },
     })),
+    {
+      name: 'beside a second one, which a neighbouring subdomain may have set (cookie tossing)',
+      header: () => `${cookie(session.other)}; ${cookie()}`,
+    },
+    { name: 'beside a second one that is worse', header: () => `${cookie()}; ${cookie('x')}` },
+    { name: 'twice', header: () => `${cookie()};${cookie()}` },
+  ])('is refused $name: 400', async ({ header, headers }: { header: () => string; headers?: Headers }) => {
+    const before = await stored()
+    expect(outcome(await sendCookie(header(), headers))).toEqual([400, 'invalid_request'])
+    expect(await stored()).toEqual(before)
+  })
+
+  test.each([
     { name: 'that is empty', header: () => cookie('') },
     { name: 'of another name', header: () => `refresh-token=${session.token}` },
     { name: 'of its name in small letters', header: () => `__secure-refresh-token=${session.token}` },
     { name: 'of a name that ends in its name', header: () => `x${cookie()}` },
     { name: 'with a space before the equals sign', header: () => `${COOKIE} =${session.token}` },
     { name: 'that is no cookie at all', header: () => '' },
-  ])('is refused $name: 400', async ({ header, headers }: { header: () => string; headers?: Headers }) => {
+  ])('is missed where there is one $name: 401', async ({ header }) => {
     const before = await stored()
-    expect(outcome(await sendCookie(header(), headers))).toEqual([400, 'invalid_request'])
+    expect(outcome(await sendCookie(header()))).toEqual([401, 'invalid_refresh_token'])
     expect(await stored()).toEqual(before)
   })
 
@@ -291,7 +304,7 @@ describe('the cookie', () => {
   test('is of no use anywhere else: not as access token, not in another header', async () => {
     await expect(verifyToken(authorizerEvent(cookie()))).rejects.toBe('Unauthorized')
     const result = await send(undefined, { ...IN_COOKIE, Authorization: `Bearer ${session.token}` })
-    expect(outcome(result)).toEqual([400, 'invalid_request'])
+    expect(outcome(result)).toEqual([401, 'invalid_refresh_token'])
   })
 })
 
@@ -316,17 +329,19 @@ describe('a refresh token as access token', () => {
 })
 
 describe('the user agent of a refresh is stored as text, 256 characters at most,', () => {
-  test.each([
-    '$generation',
-    '$$ROOT',
-    '$$NOW',
-    '$',
-    '{"$literal":1}',
-    '[{"$set":{"revokedAt":null}}]',
-    'a.b.$[]',
-    'x'.repeat(10_000),
-    `$${'x'.repeat(10_000)}`,
-  ])('%.40s', async (userAgent) => {
+  test.each(
+    [
+      '$generation',
+      '$$ROOT',
+      '$$NOW',
+      '$',
+      '{"$literal":1}',
+      '[{"$set":{"revokedAt":null}}]',
+      'a.b.$[]',
+      'x'.repeat(10_000),
+      `$${'x'.repeat(10_000)}`,
+    ].map((userAgent) => ({ name: userAgent.slice(0, 40), userAgent })),
+  )('$name', async ({ userAgent }) => {
     const { generation } = session
     expect(await useUp({ 'User-Agent': userAgent })).toBe(200)
     expect(await stored()).toMatchObject({ userAgent: userAgent.slice(0, 256), generation: generation + 1 })

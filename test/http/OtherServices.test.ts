@@ -13,7 +13,7 @@ import { publicKeys } from '../../auth/Tokens.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
 import { type Api, copyProject, type Run, run, startApi } from '../support/project.ts'
 import { until } from '../support/until.ts'
-import { claims, encode, forge, header, IAT, newKey } from '../unit/forge.ts'
+import { claims, encode, forge, header, IAT, newKey } from '../support/forge.ts'
 
 const EXAMPLE = resolve('examples/express-service')
 const AUDIENCE = 'https://api.test'

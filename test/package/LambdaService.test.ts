@@ -10,7 +10,7 @@ import type { APIGatewayProxyResult } from 'aws-lambda'
 import { request } from '../support/events.ts'
 import { type Template, unpack } from '../support/packages.ts'
 import { sls } from '../support/project.ts'
-import { claims } from '../unit/forge.ts'
+import { claims } from '../support/forge.ts'
 
 const outputs = {
   authorizerArn: 'arn:aws:lambda:eu-central-1:123456789012:function:auth-dev-verifyToken',

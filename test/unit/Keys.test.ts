@@ -30,7 +30,7 @@ import { LocalPlugin } from '../../dev/LocalPlugin.ts'
 import { fileOf, newSecrets, Secrets } from '../../dev/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
 import { copyProject, run, sls } from '../support/project.ts'
-import { newKey } from './forge.ts'
+import { newKey } from '../support/forge.ts'
 
 type Key = RecordedKeyRing['keys'][number]
 
