@@ -9,7 +9,7 @@ import { newSettings } from './newSettings.ts'
 import { copyProject, sls } from './project.ts'
 
 /** What is read of a CloudFormation template. */
-interface Template {
+export interface Template {
   Resources: Record<string, { Type: string; DependsOn: string[]; Properties: Record<string, unknown> }>
 }
 
