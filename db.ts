@@ -26,6 +26,9 @@ const options: mongoose.ConnectOptions = {
   connectTimeoutMS: 4_000,
   // A socket that stays silent for so long is given up, so that the next request gets another.
   socketTimeoutMS: 4_000,
+  // The driver would try again when its socket is found dead: in a container that was frozen meanwhile, long after the
+  // client was told 503 and came again. A refresh token that is used up then looks like theft.
+  retryWrites: false,
   // What was acknowledged survives a crash of the database.
   writeConcern: { w: 'majority', journal: true },
 }

@@ -64,7 +64,10 @@ export function revocationFeed(source: Source) {
     try {
       const { sessions, users } = await source.revocationsSince(new Date(since), MAX_ENTRIES + 1)
       for (const { id, at } of sessions) revoked.set(id, true, at)
-      for (const { id, tokenVersion, at } of users) versions.set(id, tokenVersion, at)
+      for (const { id, tokenVersion, at } of users) {
+        // A later version may carry an earlier time: its request began before, or on a clock that is behind.
+        versions.set(id, Math.max(tokenVersion, versions.get(id) ?? 0), at)
+      }
       // An answer that a frozen container gets late knows less than the one of a later question.
       knownAt = Math.max(knownAt, time)
     } catch (error) {
@@ -98,7 +101,7 @@ export function revocationFeed(source: Source) {
   return async (token: Token, now: Date): Promise<boolean> => {
     const time = now.getTime()
     // The clock was set back: how old is what is known? As good as unknown.
-    if (time < knownAt) knownAt = -Infinity
+    if (time < knownAt - FRESH) knownAt = -Infinity
     if (ageAt(time) >= FRESH && time >= fullUntil) await catchUp(time)
     if (time < fullUntil) {
       return source.isRevoked(token).catch((cause: unknown) => {
@@ -137,10 +140,10 @@ class Entries<Value> {
 
   set(id: string, value: Value, at: Date): void {
     const known = this.#entries.get(id)
-    if (known && known.at >= at.getTime()) return
+    if (known && known.value === value && known.at >= at.getTime()) return
     // Deleted first, since a Map keeps the place of a key that is set again.
     this.#entries.delete(id)
-    this.#entries.set(id, { value, at: at.getTime() })
+    this.#entries.set(id, { value, at: Math.max(at.getTime(), known?.at ?? 0) })
   }
 
   /** Drops what changed before a time, in milliseconds since the epoch. */

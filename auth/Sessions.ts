@@ -152,8 +152,9 @@ export async function rotateRefreshToken(
  * @returns whether the user has such a session
  */
 export async function revokeSession(sessionId: string, userId: string, now: Date): Promise<boolean> {
-  // Again if it was revoked before: a client that was told 503 comes again, and the authorizers look at the time.
-  const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $set: revoked(now) })
+  // Again if it was revoked before: a client that was told 503 comes again, and the authorizers look at the time. The
+  // later one stays, should a slow write come after it.
+  const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $max: revoked(now) })
   return matchedCount > 0
 }
 

@@ -40,19 +40,27 @@ export interface Answer {
  * @param respond gives the answer or throws a Problem
  */
 export function route<Body = undefined, Query = undefined, Path = undefined>(
-  schemas: { body?: z.ZodMiniType<Body>; query?: z.ZodMiniType<Query>; path?: z.ZodMiniType<Path> },
+  schemas: {
+    body?: z.ZodMiniType<Body>
+    query?: z.ZodMiniType<Query>
+    path?: z.ZodMiniType<Path>
+    /** The caller must have it; the gateway's policy says so first. */
+    role?: string
+  },
   respond: (request: Request<Body, Query, Path>) => Promise<Answer>,
 ) {
   return async (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
     const { requestId } = event.requestContext
     try {
+      const caller = readCaller(event)
+      if (schemas.role !== undefined && !caller.roles.includes(schemas.role)) throw new Problem('forbidden')
       return toResult(
         await respond({
           body: schemas.body ? readBody(event, schemas.body) : (undefined as Body),
           query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
           path: schemas.path ? parse(schemas.path, event.pathParameters ?? {}) : (undefined as Path),
           header: (name) => header(event, name.toLowerCase()),
-          caller: readCaller(event),
+          caller,
           // The address comes from the connection, never from a header that a client can write.
           device: {
             userAgent: header(event, 'user-agent') ?? null,

@@ -21,18 +21,19 @@ const schema = new mongoose.Schema(
     sessionVersion: { type: Number, required: true, default: 0 },
     /** When tokenVersion last grew, for the authorizers that ask what is new. */
     tokensChangedAt: { type: Date, index: { sparse: true } },
-    /** When a request to take the admin role away began; see changeUser. */
-    resigningAt: { type: Date },
+    /** The request that is about to take the admin role away; its id begins with the second of its time. */
+    resignation: { type: mongoose.Schema.Types.ObjectId },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
 )
 
 const UserModel = mongoose.model('User', schema)
 
-const ADMIN = 'admin'
+/** The role that administers users. */
+export const ADMIN = 'admin'
 
-/** How long a request that takes the admin role away may be under way, in milliseconds; database work has 5 s. */
-const RESIGNING = 30_000
+/** How long a request that takes the admin role away may be under way, in seconds; database work has 5. */
+const RESIGNING_SECONDS = 30
 
 /** A stored user. */
 export interface User {
@@ -143,7 +144,8 @@ export async function upgradePasswordHash(user: User, passwordHash: string): Pro
  * neither repeats nor skips a user when others come or go.
  * @param after the last id of the page before
  */
-export const listUsers = (limit: number, after?: string) => page({ disabled: false }, limit, after)
+export const listUsers = (limit: number, after?: string) =>
+  page({ disabled: mongoose.trusted({ $ne: true }) }, limit, after)
 
 /**
  * A page of all users, the disabled ones too, whose e-mail begins with a text; pages as listUsers.
@@ -173,22 +175,31 @@ async function page(
 /**
  * Changes what a user may do. The access tokens of before are outdated; disabling ends the sessions as well.
  * @returns the changed user
- * @throws Problem `not_found` (404); `last_admin` (409) when nobody else could administer afterwards
+ * @throws Problem `not_found` (404); `last_admin` (409) when nobody else could administer afterwards; `unavailable`
+ *   (503) when another request has changed the same user meanwhile
  */
 export async function changeUser(
   id: string,
   { roles, disabled }: { roles?: string[] | undefined; disabled?: boolean | undefined },
   now: Date,
 ): Promise<User> {
-  if (disabled || (roles && !roles.includes(ADMIN))) await resign(id, now)
-  return update(
-    { _id: id },
+  const expected = disabled || (roles && !roles.includes(ADMIN)) ? await resign(id, now) : {}
+  const document = await UserModel.findOneAndUpdate(
+    { _id: id, ...expected },
     {
-      $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }), tokensChangedAt: now },
+      $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }) },
       $inc: { tokenVersion: 1, sessionVersion: disabled ? 1 : 0 },
-      $unset: { resigningAt: 1 },
+      $max: { tokensChangedAt: now },
+      $unset: { resignation: 1 },
     },
-  )
+    { returnDocument: 'after' },
+  ).lean()
+  if (document) return toUser(document)
+  if (!(await UserModel.exists({ _id: id }))) throw new Problem('not_found')
+  throw new Problem('unavailable', {
+    headers: { 'Retry-After': '1' },
+    cause: new Error('another request has changed the user meanwhile'),
+  })
 }
 
 /**
@@ -199,7 +210,7 @@ export async function changeUser(
 export const grantAdmin = (email: string, now: Date): Promise<User> =>
   update(
     { email },
-    { $addToSet: { roles: ADMIN }, $set: { tokensChangedAt: now }, $inc: { tokenVersion: 1 } },
+    { $addToSet: { roles: ADMIN }, $inc: { tokenVersion: 1 }, $max: { tokensChangedAt: now } },
   )
 
 /**
@@ -207,7 +218,7 @@ export const grantAdmin = (email: string, now: Date): Promise<User> =>
  * @throws Problem `not_found` (404)
  */
 export const endSessions = (id: string, now: Date): Promise<User> =>
-  update({ _id: id }, { $set: { tokensChangedAt: now }, $inc: { tokenVersion: 1, sessionVersion: 1 } })
+  update({ _id: id }, { $inc: { tokenVersion: 1, sessionVersion: 1 }, $max: { tokensChangedAt: now } })
 
 /** Users whose access tokens were outdated after a time, the oldest change first. */
 export async function outdatedUsers(
@@ -220,7 +231,7 @@ export async function outdatedUsers(
     .limit(limit)
     .lean()
   return found.map(({ _id, tokenVersion, tokensChangedAt }) => ({
-    id: _id.toHexString(),
+    id: String(_id),
     tokenVersion,
     at: tokensChangedAt!,
   }))
@@ -239,19 +250,28 @@ async function update(
 /**
  * Announces that an admin is about to be none any more. Of two who go at the same time, each sees the announcement
  * of the other and counts on nobody: there is always an admin, without a transaction.
+ * @returns what must still be so when the change is written
  * @throws Problem `last_admin` (409) when there is no other
  */
-async function resign(id: string, now: Date): Promise<void> {
-  const admins = { roles: ADMIN, disabled: false }
-  const { matchedCount } = await UserModel.updateOne({ _id: id, ...admins }, { $set: { resigningAt: now } })
-  if (matchedCount === 0) return
-  const staying = await UserModel.exists({
-    ...admins,
-    _id: mongoose.trusted({ $ne: id }),
-    resigningAt: mongoose.trusted({ $not: { $gt: new Date(now.getTime() - RESIGNING) } }),
-  })
-  if (staying) return
-  await UserModel.updateOne({ _id: id, resigningAt: now }, { $unset: { resigningAt: 1 } })
+async function resign(id: string, now: Date): Promise<mongoose.QueryFilter<Document>> {
+  const admins = { roles: ADMIN, disabled: mongoose.trusted({ $ne: true }) }
+  const seconds = Math.floor(now.getTime() / 1000)
+  const resignation = new mongoose.Types.ObjectId(mongoose.Types.ObjectId.generate(seconds))
+  const announced = await UserModel.updateOne({ _id: id, ...admins }, { $set: { resignation } })
+  // Who is no admin may become one before the change is written.
+  if (announced.matchedCount === 0) return { $nor: mongoose.trusted([admins]) }
+  const tooOld = mongoose.Types.ObjectId.createFromTime(seconds - RESIGNING_SECONDS)
+  const staying = await UserModel.updateOne(
+    {
+      ...admins,
+      _id: mongoose.trusted({ $ne: id }),
+      resignation: mongoose.trusted({ $not: { $gt: tooOld } }),
+    },
+    // An announcement that is too old is void from here on, whatever the clocks say.
+    { $unset: { resignation: 1 } },
+  )
+  if (staying.matchedCount > 0) return { resignation }
+  await UserModel.updateOne({ _id: id, resignation }, { $unset: { resignation: 1 } })
   throw new Problem('last_admin')
 }
 
@@ -273,10 +293,12 @@ export const adminView = (user: User) => ({ ...ownView(user), disabled: user.dis
 
 type Document = mongoose.InferSchemaType<typeof schema> & { _id: mongoose.Types.ObjectId }
 
-const toUser = ({ _id, tokensChangedAt: _1, resigningAt: _2, ...rest }: Document): User => ({
-  id: _id.toHexString(),
+const toUser = ({ _id, tokensChangedAt: _1, resignation: _2, ...rest }: Document): User => ({
+  id: String(_id),
   ...rest,
-  // Users that another system has stored may lack the counters.
+  // Users that another system has stored may lack these.
+  roles: rest.roles ?? [],
+  disabled: rest.disabled ?? false,
   tokenVersion: rest.tokenVersion ?? 0,
   sessionVersion: rest.sessionVersion ?? 0,
 })

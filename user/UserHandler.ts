@@ -8,6 +8,7 @@ import { setting } from '../lib/Config.ts'
 import { type Answer, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
 import {
+  ADMIN,
   adminView,
   changeUser,
   endSessions,
@@ -29,7 +30,10 @@ export const users = route({ query: z.strictObject(page) }, ({ query: { limit, a
 
 /** GET /admin/users?email=&limit=&after=: 200 array of users whose e-mail begins so, with a Link as above. */
 export const adminUsers = route(
-  { query: z.strictObject({ ...page, email: z._default(z.string().check(z.maxLength(254)), '') }) },
+  {
+    role: ADMIN,
+    query: z.strictObject({ ...page, email: z._default(z.string().check(z.maxLength(254)), '') }),
+  },
   ({ query: { email, limit, after } }) =>
     withDatabase(async () => {
       const found = await searchUsers(normaliseEmail(email), limit, after)
@@ -37,7 +41,7 @@ export const adminUsers = route(
     }),
 )
 
-const oneUser = { path: z.strictObject({ id: fields.id }) }
+const oneUser = { role: ADMIN, path: z.strictObject({ id: fields.id }) }
 
 /** GET /admin/users/{id}: 200 user. */
 export const adminUser = route(oneUser, ({ path: { id } }) =>

@@ -9,6 +9,8 @@ import { freePort } from '../../dev/Ports.ts'
 import { until } from './until.ts'
 
 const ROOT = process.cwd()
+/** Runs TypeScript, as the scripts of package.json do. */
+export const TSX = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs')
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
 /** What `git clone` and `npm ci` would leave of it, without the tests. */
 const PARTS = ['auth', 'dev', 'lib', 'user', 'db.ts', 'package.json', 'serverless.yml', 'tsconfig.json']

@@ -229,6 +229,28 @@ test('a question that a frozen container left open is asked again, and its late 
   expect(database.asked).toHaveLength(3)
 })
 
+test.each([
+  { name: 'an earlier time, from a clock that is behind or a request that took long', time: -3_000 },
+  { name: 'the same time', time: 0 },
+])('a newer version of a user counts, though it carries $name', async ({ time }) => {
+  const { database, verdict } = setUp()
+  database.users = [{ id: 'user-1', tokenVersion: 3, at: at(0) }]
+  expect(await verdict(0)).toBe('allowed')
+  database.users = [{ id: 'user-1', tokenVersion: 4, at: at(time) }]
+  expect(await verdict(5 * SECOND)).toBe('refused')
+  // An older one that is heard of once more takes nothing back.
+  database.users = [{ id: 'user-1', tokenVersion: 3, at: at(6 * SECOND) }]
+  expect(await verdict(10 * SECOND)).toBe('refused')
+})
+
+test('a clock that was set back a little, as clocks are all the time, takes nothing away', async () => {
+  const { database, verdict } = setUp()
+  await verdict(10 * SECOND)
+  database.before = away
+  expect(await verdict(10 * SECOND - 1)).toBe('allowed')
+  expect(database.asked).toHaveLength(1)
+})
+
 test('a clock that was set back makes nothing fresh', async () => {
   const { database, verdict } = setUp()
   await verdict(60 * MINUTE)
