@@ -25,7 +25,8 @@ export const MAX_ENTRIES = 400_000
 
 /** What was revoked or outdated after a time, the oldest first. */
 interface Revocations {
-  sessions: { id: string; at: Date }[]
+  /** In groups, each with the time of the last revocation in it. */
+  sessions: { ids: string[]; at: Date }[]
   users: { id: string; tokenVersion: number; at: Date }[]
 }
 
@@ -63,7 +64,7 @@ export function revocationFeed(source: Source) {
     const since = Math.max(knownAt, time - TOKEN_LIFETIME) - OVERLAP
     try {
       const { sessions, users } = await source.revocationsSince(new Date(since), MAX_ENTRIES + 1)
-      for (const { id, at } of sessions) revoked.set(id, true, at)
+      for (const { ids, at } of sessions) for (const id of ids) revoked.set(id, true, at)
       for (const { id, tokenVersion, at } of users) {
         // A later version may carry an earlier time: its request began before, or on a clock that is behind.
         versions.set(id, Math.max(tokenVersion, versions.get(id) ?? 0), at)

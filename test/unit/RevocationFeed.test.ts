@@ -21,7 +21,10 @@ class Database implements Source {
   revocationsSince: Source['revocationsSince'] = async (since, limit) => {
     this.asked.push(since)
     const answer = {
-      sessions: this.sessions.filter((session) => session.at > since).slice(0, limit),
+      sessions: this.sessions
+        .filter((session) => session.at > since)
+        .slice(0, limit)
+        .map((session) => ({ ids: [session.id], at: session.at })),
       users: this.users.filter((user) => user.at > since).slice(0, limit),
     }
     await this.before()
