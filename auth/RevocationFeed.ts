@@ -18,10 +18,10 @@ const OVERLAP = 60_000
 /** For so long after it was issued can an access token be good. */
 const TOKEN_LIFETIME = (ACCESS_TOKEN_SECONDS + SKEW_SECONDS) * 1000
 /**
- * So many entries are kept, some 60 MB. Should more come in 16 minutes, each token is looked up by itself until
- * they have expired.
+ * So many entries are kept, 27 MB (bench/revocation-feed.ts). Should more come in 16 minutes, each token is looked up
+ * by itself until they have expired.
  */
-export const MAX_ENTRIES = 400_000
+export const MAX_ENTRIES = 200_000
 
 /** What was revoked or outdated after a time, the oldest first. */
 interface Revocations {
