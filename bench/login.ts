@@ -1,6 +1,7 @@
 /**
  * How much of a login is not bcrypt: the packaged login on a local MongoDB, against one bare bcryptjs comparison of
- * the same cost. And how often each route asks the database, by the database's own profiler.
+ * the same cost. How many sessions are refreshed in the time of a login. And how often each route asks the database,
+ * by the database's own profiler.
  *
  *   npx tsx bench/login.ts
  */
@@ -15,8 +16,10 @@ import {
   interleave,
   median,
   percentile,
+  printLeast,
   printLimit,
   printTable,
+  ratio,
   timed,
 } from './support/measure.ts'
 import { request } from '../test/support/events.ts'
@@ -27,7 +30,9 @@ const ROUNDS = 60
 const COST = 10
 /** Share of a login. */
 const OVERHEAD_LIMIT = 0.1
-const ROUND_TRIPS = { register: 3, login: 3, me: 1, users: 1 }
+/** Refreshes in the time of a login. */
+const REFRESHES = 5
+const ROUND_TRIPS = { register: 3, login: 3, refresh: 2, me: 1, users: 1 }
 
 type Handler = (event: APIGatewayProxyEvent) => Promise<APIGatewayProxyResult>
 type Route = keyof typeof ROUND_TRIPS
@@ -44,6 +49,7 @@ const load = async (name: string, ...file: string[]) =>
 try {
   const handlers = {
     ...(await load('login', 'auth', 'AuthHandler.mjs')),
+    ...(await load('refresh', 'auth', 'SessionHandler.mjs')),
     ...(await load('users', 'user', 'UserHandler.mjs')),
   }
   const call = async (route: Route, json?: unknown, id?: string) => {
@@ -59,7 +65,11 @@ try {
   const login = () => call('login', { email: 'ann-1@example.com', password })
   const [user] = (await call('users')) as [{ id: string }]
   const me = () => call('me', undefined, user.id)
-  await login()
+  let { refreshToken } = (await login()) as { refreshToken: string }
+  const refresh = async () => {
+    ;({ refreshToken } = (await call('refresh', { refreshToken })) as { refreshToken: string })
+  }
+  await refresh()
 
   // Of the length that is stored: base64 of a SHA-384.
   const prehashed = 'x'.repeat(64)
@@ -69,6 +79,7 @@ try {
     compare: () => timed(compare),
     login: () => timed(login),
     register: () => timed(register),
+    refresh: () => timed(refresh),
   }
   await interleave(5, candidates)
   const samples = await interleave(ROUNDS, candidates)
@@ -85,6 +96,7 @@ try {
     row('compare', 'bcryptjs.compare'),
     row('login', 'login'),
     row('register', 'register'),
+    row('refresh', 'refresh'),
   ])
 
   const roundTrips = async (work: () => Promise<unknown>) => {
@@ -99,11 +111,13 @@ try {
   const counted: Record<Route, number> = {
     register: await roundTrips(register),
     login: await roundTrips(login),
+    refresh: await roundTrips(refresh),
     me: await roundTrips(me),
     users: await roundTrips(() => call('users')),
   }
   console.log()
   printLimit('share of a login that is not bcrypt', rest / median(samples.login), OVERHEAD_LIMIT)
+  printLeast('refreshes in the time of a login', ratio(samples.login, samples.refresh), REFRESHES)
   for (const [route, limit] of Object.entries(ROUND_TRIPS)) {
     printLimit(`database round trips of ${route}`, counted[route as Route], limit)
   }

@@ -27,15 +27,32 @@ const post = (url: string, body: object) =>
 const registers = (email: string) => async (url: string) =>
   (await post(`${url}/register`, { name: 'Ann', ...ACCOUNT, email })).status === 201
 
+/** Each route but those of admins. */
 async function callEachRoute(url: string): Promise<void> {
-  const { token } = (await (await post(`${url}/login`, ACCOUNT)).json()) as { token: string }
-  const open = ['users', '.well-known/jwks.json', '.well-known/openid-configuration']
-  const answers = await Promise.all([
-    fetch(`${url}/me`, { headers: { Authorization: `Bearer ${token}` } }),
-    ...open.map((path) => fetch(`${url}/${path}`)),
+  const login = async () =>
+    (await (await post(`${url}/login`, ACCOUNT)).json()) as { token: string; refreshToken: string }
+  const call = async (method: string, path: string, token?: string) => {
+    const answer = await fetch(`${url}/${path}`, {
+      method,
+      ...(token && { headers: { Authorization: `Bearer ${token}` } }),
+    })
+    if (!answer.ok) throw new Error(`${path} answers ${answer.status}.`)
+    return answer
+  }
+  const [one, two] = [await login(), await login()]
+  const sessions = (await (await call('GET', 'me/sessions', one.token)).json()) as { id: string }[]
+  const refreshed = await post(`${url}/refresh`, { refreshToken: one.refreshToken })
+  if (!refreshed.ok) throw new Error(`refresh answers ${refreshed.status}.`)
+  await Promise.all([
+    call('GET', 'me', one.token),
+    // The last in the list is that of the registration.
+    call('DELETE', `me/sessions/${sessions.at(-1)!.id}`, one.token),
+    ...['users', '.well-known/jwks.json', '.well-known/openid-configuration'].map((path) =>
+      call('GET', path),
+    ),
   ])
-  const failed = answers.find(({ ok }) => !ok)
-  if (failed) throw new Error(`${failed.url} answers ${failed.status}.`)
+  await call('POST', 'logout', one.token)
+  await call('POST', 'logout-all', two.token)
 }
 
 /** A service of one empty function, with the plugins that this project has. */

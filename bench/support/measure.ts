@@ -59,8 +59,15 @@ export function printTable(rows: string[][]): void {
 
 /** Prints a limit and whether it holds. A benchmark that could measure ends with code 0 either way. */
 export function printLimit(what: string, value: number, limit: number, unit = ''): void {
+  printResult(value <= limit ? 'ok  ' : 'over', what, value, `limit ${limit}${unit}`, unit)
+}
+
+/** The same for what should not be less. */
+export function printLeast(what: string, value: number, least: number, unit = ''): void {
+  printResult(value >= least ? 'ok  ' : 'less', what, value, `at least ${least}${unit}`, unit)
+}
+
+function printResult(verdict: string, what: string, value: number, bound: string, unit: string): void {
   const digits = Number.isInteger(value) ? 0 : 2
-  console.log(
-    `${value <= limit ? 'ok  ' : 'over'}  ${what}: ${value.toFixed(digits)}${unit} (limit ${limit}${unit})`,
-  )
+  console.log(`${verdict}  ${what}: ${value.toFixed(digits)}${unit} (${bound})`)
 }

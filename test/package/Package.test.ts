@@ -4,13 +4,13 @@
  */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lambda'
 import { databaseUri, dropDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
 import { newSettings } from '../support/newSettings.ts'
-import { type Packages, packageFunctions } from '../support/packages.ts'
+import { type Packages, packageFunctions, startUpFiles } from '../support/packages.ts'
 import { copyProject, sls } from '../support/project.ts'
 
 const DB = databaseUri()
@@ -40,18 +40,6 @@ const filesOf = (folder: string) =>
   readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
     (file) => statSync(join(folder, file)).isFile() && !file.endsWith('runner.mjs'),
   )
-
-/** The files that are loaded before the first call: the handler's, and those that it imports statically. */
-function startUpFiles(folder: string, handler: string): string[] {
-  const loaded = new Set([handler])
-  for (const file of loaded) {
-    const code = readFileSync(join(folder, file), 'utf8')
-    for (const [, imported] of code.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
-      loaded.add(join(dirname(file), imported!))
-    }
-  }
-  return [...loaded]
-}
 
 /** Runs the handler of a zip once, in a process of its own. */
 function invoke(name: string, event: unknown, prepare?: () => void): unknown {

@@ -97,3 +97,15 @@ export function unpack(zip: string, folder: string): void {
 /** What CloudFormation would put in. */
 const inserted = (value: object) =>
   'Ref' in value ? 'abcdef1234' : 'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev'
+
+/** The files that are loaded before the first call: the handler's, and those that it imports statically. */
+export function startUpFiles(folder: string, handler: string): string[] {
+  const loaded = new Set([handler])
+  for (const file of loaded) {
+    const code = readFileSync(join(folder, file), 'utf8')
+    for (const [, imported] of code.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) {
+      loaded.add(join(dirname(file), imported!))
+    }
+  }
+  return [...loaded]
+}
