@@ -114,12 +114,11 @@ async function isCommon(password: string): Promise<boolean> {
     ({ default: { dictionary } }) => new Set(dictionary['passwords-common']),
   )
   const list = await commonPasswords
-  const candidate = password.normalize('NFKC').toLowerCase().trim()
+  const candidate = password.normalize('NFKC').toLowerCase()
+  const trimmed = candidate.trim()
   // The usual answer to "too common" is to add a number to it.
-  return (
-    [candidate, candidate.replace(/\d{1,4}$/, '')].some((text) => list.has(text)) || isRepetitive(candidate)
-  )
+  return [trimmed, trimmed.replace(/\d{1,4}$/, '')].some((text) => list.has(text)) || isRepetitive(candidate)
 }
 
-/** aaaaaaaa, abcabcabc, 12341234x */
-const isRepetitive = (text: string) => /^(.{1,4})\1+.{0,3}$/su.test(text)
+/** aaaaaaaa, abcabcabc, 12341234x, and eight spaces */
+const isRepetitive = (text: string) => /^(.{1,6})\1+.{0,3}$/su.test(text)

@@ -30,7 +30,8 @@ async function run(): Promise<string> {
     })
     const { name, disabled } = await grantAdmin(normaliseEmail(email), new Date())
     const note = disabled ? ' The account is disabled, though: another admin must enable it.' : ''
-    return `${name} is admin at ${database.name}, in force within 5 seconds.${note}`
+    const next = 'within 5 seconds the access tokens of before are refused: refresh, or log in again.'
+    return `${name} is admin at ${database.name}; ${next}${note}`
   } catch (error) {
     if (!(error instanceof Problem && error.code === 'not_found')) throw error
     throw new Error(

@@ -32,7 +32,7 @@ interface Serverless {
       compiledCloudFormationTemplate?: { Resources: Record<string, { Type: string; DependsOn?: string[] }> }
     }
     package: { path?: string }
-    custom: { 'serverless-offline': Record<string, unknown> }
+    custom: { 'serverless-offline': Record<string, unknown>; esbuild: Record<string, unknown> }
     functions: Record<string, { environment?: Record<string, unknown> }>
     resources: { Resources: Record<string, GatewayResponse> }
   }
@@ -72,6 +72,7 @@ export class LocalPlugin {
   }
 
   readonly hooks = {
+    initialize: () => this.#keepBundlesApart(),
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
     'after:aws:package:finalize:mergeCustomProviderResources': () => this.#deployGatewayResponsesFirst(),
@@ -108,6 +109,12 @@ export class LocalPlugin {
       this.#secrets = new Secrets(folder, stage, process.env)
     }
     return (this.#secrets ??= secrets)
+  }
+
+  /** Packaging empties its folder of bundles at its end; an API that runs here meanwhile must not lose its own. */
+  #keepBundlesApart(): void {
+    if (this.#command !== 'offline') return
+    this.#serverless.service.custom.esbuild['outputWorkFolder'] = join('.dev', 'bundles')
   }
 
   /** Stops before anything is deployed with settings that cannot work; `sls package` only warns of them. */

@@ -341,7 +341,7 @@ describe('npm run admin', () => {
     const { status, output } = await admin(['grant', ' FIRST@example.com'])
     expect({ status, output }).toEqual({
       status: 0,
-      output: expect.stringMatching(/^first is admin at .+, in force within 5 seconds\.\n$/),
+      output: expect.stringMatching(/^first is admin at .+; within 5 seconds .*log in again\.\n$/),
     })
     expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1 })
     // Twice is once.

@@ -6,6 +6,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../../dev/Ports.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
+import { newSettings } from '../support/newSettings.ts'
 import { copyProject, sls, startApi } from '../support/project.ts'
 import { until } from '../support/until.ts'
 
@@ -50,6 +51,11 @@ describe('a start with nothing set', () => {
     expect(registered).toMatchObject({ auth: true, tokenType: 'Bearer' })
     expect(me).toMatchObject({ name: 'Ann', roles: ['user'] })
     expect(users).toContainEqual(expect.objectContaining({ name: 'Ann' }))
+
+    // Packaging empties its folder of bundles at its end; it took those of the running API with it.
+    const packaging = sls(project.folder, ['package', '--stage', 'prod'], newSettings())
+    expect(await packaging.exit).toBe(0)
+    expect((await register(api.url, 'after-packaging@example.com')).status).toBe(201)
 
     // To npm alone, as a supervisor or an editor's stop button sends it; npm does not pass it on.
     api.process.kill('SIGTERM')
