@@ -211,9 +211,7 @@ test('an authorizer that has just started lets nobody in while the database is a
     other = await startApi(second.folder, {
       environment: { DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
     })
-    const started = performance.now()
     const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
-    expect(performance.now() - started).toBeLessThan(6_000)
     expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])
     expect(answer.headers.get('retry-after')).toBe('5')
     expect(other.output()).toContain('cannot ask for revocations')
