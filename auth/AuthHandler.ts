@@ -9,8 +9,8 @@ import { Problem } from '../lib/Problem.ts'
 import {
   createUser,
   fields,
+  findEnabledUser,
   findUserByEmail,
-  findUserById,
   ownView,
   upgradePasswordHash,
   type User,
@@ -54,9 +54,9 @@ export const login = route(
 /** GET /me: 200 user. */
 export const me = route({}, ({ caller }) =>
   withDatabase(async () => {
-    const user = await findUserById(caller.id)
+    const user = await findEnabledUser(caller.id)
     // The token outlives the account: to the client it is a token that is no longer good.
-    if (!user || user.disabled) throw new Problem('invalid_token')
+    if (!user) throw new Problem('invalid_token')
     return { status: 200, body: ownView(user) }
   }),
 )

@@ -9,7 +9,7 @@
  * "Custom Request Headers").
  */
 import { setting } from '../lib/Config.ts'
-import type { Answer } from '../lib/Http.ts'
+import type { Answer, Request } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
 import type { User } from '../user/User.ts'
 import { IDLE_LIFETIME } from './Sessions.ts'
@@ -18,14 +18,11 @@ import { ACCESS_TOKEN_SECONDS, signer } from './Tokens.ts'
 const COOKIE = '__Secure-refresh-token'
 const HEADER = 'Refresh-Token-In'
 
-/** Gives a header of the request. */
-type Header = (name: string) => string | undefined
-
 /**
  * Whether the client keeps its refresh token in a cookie.
  * @throws Problem `invalid_request` (400) for another place than a cookie
  */
-export function usesCookie(header: Header): boolean {
+export function usesCookie(header: Request['header']): boolean {
   const place = header(HEADER)
   if (place === undefined) return false
   if (place.toLowerCase() === 'cookie') return true
@@ -61,7 +58,7 @@ export function sessionAnswer(
  * @throws Problem `invalid_request` (400) for two cookies of the name: a neighbouring subdomain can set one beside
  *   ours, with its own session in it, and nobody can tell them apart (RFC 6265 section 8.6)
  */
-export function readCookie(header: Header): string | undefined {
+export function readCookie(header: Request['header']): string | undefined {
   const pairs = header('cookie')?.split(/; */) ?? []
   const [value, another] = pairs.filter((pair) => pair.startsWith(`${COOKIE}=`))
   if (another !== undefined) {

@@ -6,7 +6,7 @@ import { withDatabase } from '../db.ts'
 import { setting } from '../lib/Config.ts'
 import { type Request, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
-import { endSessions, findUserById } from '../user/User.ts'
+import { endSessions, findEnabledUser } from '../user/User.ts'
 import { expiredCookie, readCookie, sessionAnswer, usesCookie } from './SessionAnswer.ts'
 import { listSessions, revokeSession, rotateRefreshToken } from './Sessions.ts'
 
@@ -20,8 +20,8 @@ export const refresh = route(
       const now = new Date()
       const session = await rotateRefreshToken(token, device, setting('REFRESH_TOKEN_KEY'), now)
       // Read after the token was taken: what changes from here on outdates the access token.
-      const user = await findUserById(session.userId)
-      if (!user || user.disabled || user.sessionVersion !== session.sessionVersion) {
+      const user = await findEnabledUser(session.userId)
+      if (!user || user.sessionVersion !== session.sessionVersion) {
         throw new Problem('invalid_refresh_token')
       }
       return sessionAnswer(200, user, session, inCookie, now)
@@ -47,8 +47,8 @@ export const logoutAll = route({}, async ({ caller, header }) => {
 /** GET /me/sessions: 200 array of the caller's live sessions. */
 export const sessions = route({}, ({ caller }) =>
   withDatabase(async () => {
-    const user = await findUserById(caller.id)
-    if (!user || user.disabled) throw new Problem('invalid_token')
+    const user = await findEnabledUser(caller.id)
+    if (!user) throw new Problem('invalid_token')
     const list = await listSessions(user, new Date())
     return {
       status: 200,

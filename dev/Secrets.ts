@@ -9,9 +9,9 @@ import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
 import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
 /** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and API_ID by the deployment. */
-const derived: readonly string[] = ['VERIFICATION_KEYS', 'API_ID']
-type Name = Exclude<SettingName, 'VERIFICATION_KEYS' | 'API_ID'>
-const names = Object.keys(schema).filter((name): name is Name => !derived.includes(name))
+const derived = ['VERIFICATION_KEYS', 'API_ID'] as const
+type Name = Exclude<SettingName, (typeof derived)[number]>
+const names = Object.keys(schema).filter((name): name is Name => !derived.some((other) => other === name))
 
 /** Without these nothing can run; the others have defaults in serverless.yml. */
 const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY']
@@ -70,9 +70,9 @@ export class Secrets {
 }
 
 /** New random keys for everything that must be secret. */
-export function newSecrets() {
+export function newSecrets(SIGNING_KEYS: RecordedKeyRing = { keys: [generateKey()] }) {
   const random = () => randomBytes(32).toString('base64url')
-  return { SIGNING_KEYS: { keys: [generateKey()] }, PEPPER: random(), REFRESH_TOKEN_KEY: random() }
+  return { SIGNING_KEYS, PEPPER: random(), REFRESH_TOKEN_KEY: random() }
 }
 
 /**
@@ -81,8 +81,8 @@ export function newSecrets() {
  * @returns whether there was none before: it never replaces one
  */
 export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
-  const SIGNING_KEYS = addKey({ keys: [] }, new Date()).keyRing
-  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets(), SIGNING_KEYS }
+  const { keyRing } = addKey({ keys: [] }, new Date())
+  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets(keyRing) }
   try {
     writeFileSync(join(folder, file), toJson(secrets), OWN_AND_NEW)
     return true

@@ -156,7 +156,7 @@ function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
       'Access-Control-Allow-Origin': setting('CORS_ORIGIN'),
-      // For the cookie of RefreshCookie; without effect beside an origin of *, where browsers send none.
+      // For the cookie with the refresh token; without effect beside an origin of *, where browsers send none.
       'Access-Control-Allow-Credentials': 'true',
       'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
       ...headers,

@@ -3,6 +3,7 @@
  * (dev/Secrets.ts), and against the environment in every cold start (Config.ts).
  */
 import * as z from 'zod/mini'
+import { wholeNumber } from './WholeNumber.ts'
 
 const key = z.pipe(
   z.string().check(z.regex(/^[A-Za-z0-9_-]{43,}$/, 'must be at least 32 random bytes in base64url')),
@@ -55,16 +56,6 @@ const keyRing = <Key extends typeof publicJwk | typeof privateJwk>(jwk: Key) =>
     }),
   )
 
-const integer = (minimum: number, maximum: number) => {
-  const message = `must be a whole number from ${minimum} to ${maximum}`
-  return z.pipe(
-    z.string().check(z.regex(/^\d{1,6}$/, message)),
-    z
-      .pipe(z.transform(Number), z.number())
-      .check(z.refine((value) => value >= minimum && value <= maximum, message)),
-  )
-}
-
 const webOrigin = z
   .string()
   .check(z.regex(/^https?:\/\/[^/?#\s'"]+$/, 'must be an origin such as https://app.example.com, or *'))
@@ -106,9 +97,9 @@ export const schema = {
     error: 'must be an origin such as https://app.example.com, or *',
   }),
   /** bcrypt's cost: the hash takes 2^cost rounds. */
-  BCRYPT_COST: integer(4, 15),
+  BCRYPT_COST: wholeNumber(4, 15, 6),
   /** Least length of a new password, in characters. */
-  PASSWORD_MIN_LENGTH: integer(8, 64),
+  PASSWORD_MIN_LENGTH: wholeNumber(8, 64, 6),
 } as const
 
 export type SettingName = keyof typeof schema

@@ -4,6 +4,7 @@
 import mongoose from 'mongoose'
 import * as z from 'zod/mini'
 import { Problem } from '../lib/Problem.ts'
+import { wholeNumber } from '../lib/WholeNumber.ts'
 
 const schema = new mongoose.Schema(
   {
@@ -66,8 +67,6 @@ const text = () => z.string().check(z.refine((value) => value.isWellFormed(), 'm
  */
 const visible = (name: string) => name.replaceAll(/\u200c|\u200d|[\u115f\u1160\u2800\u3164\uffa0]/g, '')
 
-const LIMIT = 'must be a whole number from 1 to 100'
-
 /** The fields of a request, as every route reads them. */
 export const fields = {
   name: z.pipe(
@@ -95,10 +94,7 @@ export const fields = {
     ),
   ),
   password: text(),
-  limit: z.pipe(
-    z.string().check(z.regex(/^\d{1,3}$/, LIMIT)),
-    z.pipe(z.transform(Number), z.number()).check(z.refine((value) => value >= 1 && value <= 100, LIMIT)),
-  ),
+  limit: wholeNumber(1, 100, 3),
   id: z.string().check(z.regex(/^[0-9a-f]{24}$/, 'must be an id')),
 }
 
@@ -132,6 +128,12 @@ export async function findUserById(id: string): Promise<User | undefined> {
   if (!mongoose.isObjectIdOrHexString(id)) return undefined
   const document = await UserModel.findById(id).lean()
   return document ? toUser(document) : undefined
+}
+
+/** The user of a token or a session, unless the account was disabled or deleted since. */
+export async function findEnabledUser(id: string): Promise<User | undefined> {
+  const user = await findUserById(id)
+  return user?.disabled ? undefined : user
 }
 
 /** Replaces a password hash by a stronger one of the same password, unless it changed meanwhile. */
@@ -184,17 +186,12 @@ export async function changeUser(
   now: Date,
 ): Promise<User> {
   const expected = disabled || (roles && !roles.includes(ADMIN)) ? await resign(id, now) : {}
-  const document = await UserModel.findOneAndUpdate(
-    { _id: id, ...expected },
-    {
-      $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }) },
-      $inc: { tokenVersion: 1, sessionVersion: disabled ? 1 : 0 },
-      $max: { tokensChangedAt: now },
-      $unset: { resignation: 1 },
-    },
-    { returnDocument: 'after' },
-  ).lean()
-  if (document) return toUser(document)
+  const changed = await outdateTokens({ _id: id, ...expected }, now, {
+    $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }) },
+    $inc: { sessionVersion: disabled ? 1 : 0 },
+    $unset: { resignation: 1 },
+  })
+  if (changed) return changed
   if (!(await UserModel.exists({ _id: id }))) throw new Problem('not_found')
   throw new Problem('unavailable', {
     headers: { 'Retry-After': '1' },
@@ -207,18 +204,15 @@ export async function changeUser(
  * @param email normalised
  * @throws Problem `not_found` (404)
  */
-export const grantAdmin = (email: string, now: Date): Promise<User> =>
-  update(
-    { email },
-    { $addToSet: { roles: ADMIN }, $inc: { tokenVersion: 1 }, $max: { tokensChangedAt: now } },
-  )
+export const grantAdmin = async (email: string, now: Date): Promise<User> =>
+  orNotFound(await outdateTokens({ email }, now, { $addToSet: { roles: ADMIN } }))
 
 /**
  * Ends all sessions of a user, by one write: those that are just being started end with them.
  * @throws Problem `not_found` (404)
  */
-export const endSessions = (id: string, now: Date): Promise<User> =>
-  update({ _id: id }, { $inc: { tokenVersion: 1, sessionVersion: 1 }, $max: { tokensChangedAt: now } })
+export const endSessions = async (id: string, now: Date): Promise<User> =>
+  orNotFound(await outdateTokens({ _id: id }, now, { $inc: { sessionVersion: 1 } }))
 
 /** Users whose access tokens were outdated after a time, the oldest change first. */
 export async function outdatedUsers(
@@ -237,14 +231,26 @@ export async function outdatedUsers(
   }))
 }
 
-/** @throws Problem `not_found` (404) */
-async function update(
+/**
+ * Changes a user, and by the same write outdates the access tokens of before and tells the authorizers.
+ * @returns the changed user, or undefined when nobody matches
+ */
+async function outdateTokens(
   filter: mongoose.QueryFilter<Document>,
-  change: mongoose.UpdateQuery<Document>,
-): Promise<User> {
-  const document = await UserModel.findOneAndUpdate(filter, change, { returnDocument: 'after' }).lean()
-  if (!document) throw new Problem('not_found')
-  return toUser(document)
+  now: Date,
+  { $inc, ...change }: mongoose.UpdateQuery<Document>,
+): Promise<User | undefined> {
+  const document = await UserModel.findOneAndUpdate(
+    filter,
+    { ...change, $inc: { ...$inc, tokenVersion: 1 }, $max: { tokensChangedAt: now } },
+    { returnDocument: 'after' },
+  ).lean()
+  return document ? toUser(document) : undefined
+}
+
+function orNotFound(user: User | undefined): User {
+  if (!user) throw new Problem('not_found')
+  return user
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Problem } from '../../lib/Problem.ts'
 import { changeUser, createUser, findUserById } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 import { request } from '../support/events.ts'
-import { copyProject, run, TSX } from '../support/project.ts'
+import { copyProject, tsx } from '../support/project.ts'
 
 const DB = process.env['DB']!
 const NOBODY = '65f0000000000000000000ff'
@@ -328,11 +328,7 @@ describe('npm run admin', () => {
   const project = copyProject()
   afterAll(() => project.remove())
   const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {
-    const { exit, output } = run(
-      project.folder,
-      [process.execPath, TSX, 'dev/Admin.ts', ...args],
-      environment,
-    )
+    const { exit, output } = tsx(project.folder, ['dev/Admin.ts', ...args], environment)
     return { status: await exit, output: output() }
   }
 

@@ -9,8 +9,7 @@ import { freePort } from '../../dev/Ports.ts'
 import { until } from './until.ts'
 
 const ROOT = process.cwd()
-/** Runs TypeScript, as the scripts of package.json do. */
-export const TSX = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs')
+const TSX = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs')
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
 /** What `git clone` and `npm ci` would leave of it, without the tests. */
 const PARTS = ['auth', 'dev', 'lib', 'user', 'db.ts', 'package.json', 'serverless.yml', 'tsconfig.json']
@@ -43,6 +42,10 @@ export interface Run {
 /** Runs `sls` with arguments. */
 export const sls = (folder: string, args: string[], environment?: NodeJS.ProcessEnv): Run =>
   run(folder, [process.execPath, SERVERLESS, ...args], environment)
+
+/** Runs TypeScript, as the scripts of package.json do. */
+export const tsx = (folder: string, args: string[], environment?: NodeJS.ProcessEnv): Run =>
+  run(folder, [process.execPath, TSX, ...args], environment)
 
 /**
  * Runs a command. It stays in the process group of the tests, so that Ctrl-C ends it with them.
