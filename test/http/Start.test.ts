@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { freePort } from '../../dev/Ports.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
 import { newSettings } from '../support/newSettings.ts'
-import { copyProject, sls, startApi } from '../support/project.ts'
+import { copyProject, sls, startApi, tsx } from '../support/project.ts'
 import { until } from '../support/until.ts'
 
 const project = copyProject()
@@ -57,11 +57,22 @@ describe('a start with nothing set', () => {
     expect(await packaging.exit).toBe(0)
     expect((await register(api.url, 'after-packaging@example.com')).status).toBe(201)
 
+    // Without DB it is this database, which runs.
+    const grant = () => tsx(project.folder, ['dev/Admin.ts', 'grant', 'after-packaging@example.com'])
+    const beside = grant()
+    expect([await beside.exit, beside.output()]).toEqual([0, expect.stringContaining('Ann is admin at ')])
+    expect((await register(api.url, 'still-there@example.com')).status).toBe(201)
+
     // To npm alone, as a supervisor or an editor's stop button sends it; npm does not pass it on.
     api.process.kill('SIGTERM')
     await api.exit
     await nothingLeft(api)
-  })
+
+    // And it need not run.
+    const alone = grant()
+    expect([await alone.exit, alone.output()]).toEqual([0, expect.stringContaining('Ann is admin at ')])
+    await nothingLeft(api)
+  }, 120_000)
 
   test('keeps its secrets and data for the next start, also after kill -9 of the whole tree', async () => {
     const secrets = readFileSync(secretsFile, 'utf8')
