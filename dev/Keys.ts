@@ -2,7 +2,7 @@
  * The key ring and its rotation: add a key, deploy, promote it, deploy, remove the old one, deploy. A key is known
  * to all verifiers before it signs, and stays until its last token has died, so nobody is signed out.
  */
-import { createHash, generateKeyPairSync } from 'node:crypto'
+import { createHash, createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { ACCESS_TOKEN_SECONDS, type KeyRing, SKEW_SECONDS } from '../auth/Tokens.ts'
 
 /** What is recorded of a key in the secrets file, and only there: ISO 8601 times. */
@@ -45,9 +45,15 @@ const DEPLOY = 'deploy first, or give --url with the URL of the API where a pipe
 
 /** A new private JWK for ES256; its `kid` is the thumbprint of RFC 7638. */
 export function generateKey(): KeyRing['keys'][number] {
-  const { crv, d, kty, x, y } = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({
-    format: 'jwk',
+  // Encoded and read again: exporting the KeyObject itself can hang for ever in Node 20, where garbage collection of
+  // what generated it waits for the lock that the export holds.
+  const { privateKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    publicKeyEncoding: { format: 'der', type: 'spki' },
+    privateKeyEncoding: { format: 'der', type: 'pkcs8' },
   })
+  const key = createPrivateKey({ key: privateKey, format: 'der', type: 'pkcs8' })
+  const { crv, d, kty, x, y } = key.export({ format: 'jwk' })
   const kid = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url')
   return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d } as KeyRing['keys'][number]
 }

@@ -15,6 +15,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { publicKeys } from '../../auth/Tokens.ts'
 import {
@@ -29,7 +30,7 @@ import {
 import { LocalPlugin } from '../../dev/LocalPlugin.ts'
 import { fileOf, newSecrets, Secrets } from '../../dev/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
-import { copyProject, run, sls } from '../support/project.ts'
+import { copyProject, run, sls, tsx } from '../support/project.ts'
 import { newKey } from '../support/forge.ts'
 
 type Key = RecordedKeyRing['keys'][number]
@@ -63,6 +64,23 @@ test('add puts a new key last, named by its RFC 7638 thumbprint, and leaves the 
   const { kid } = keyRing.keys[1]!
   expect(kid).toMatch(/^[\w-]{43}$/)
   expect(says).toBe(`Added ${kid}. Now deploy, which publishes it; it can be promoted 2 hours after that.`)
+})
+
+test('making keys never hangs, whenever garbage is collected', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'keys-test-'))
+  try {
+    const keys = join(process.cwd(), 'dev', 'Keys.ts')
+    const script = `import { generateKey } from '${pathToFileURL(keys).href}'
+const garbage = []
+for (let made = 0; made < 10_000; made++) garbage[made % 5000] = JSON.stringify(generateKey())`
+    writeFileSync(join(folder, 'make.mts'), script)
+    const { exit, process: child } = tsx(folder, ['make.mts'], { NODE_OPTIONS: '--max-semi-space-size=1' })
+    const deadline = setTimeout(() => child.kill('SIGKILL'), 50_000)
+    expect(await exit).toBe(0)
+    clearTimeout(deadline)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 const anyMembers = (...names: string[]) =>
