@@ -2,54 +2,159 @@
  * Lambdas of signing in: register, login, me.
  */
 import * as z from 'zod/mini'
+import { mailLater } from '../account/MailJobs.ts'
+import { useCode } from '../account/SecondFactor.ts'
 import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
-import { type Answer, route } from '../lib/Http.ts'
+import { accepted, type Answer, type Device, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
 import {
   createUser,
   fields,
   findEnabledUser,
   findUserByEmail,
+  offerUser,
   ownView,
   upgradePasswordHash,
-  type User,
 } from '../user/User.ts'
+import type { User } from '../user/UserModel.ts'
+import { CHALLENGE_SECONDS, newChallenge, readChallenge } from './MfaChallenge.ts'
 import { hashPassword, passwordErrors, verifyPassword } from './Passwords.ts'
 import { DEFAULT_ROLES } from './Permissions.ts'
 import { sessionAnswer, usesCookie } from './SessionAnswer.ts'
-import { type Device, startSession } from './Sessions.ts'
+import { startSession } from './Sessions.ts'
+import { countAttempt, forgive, forgiveAddress, loginRules, registrationRules } from './Throttle.ts'
 
-/** POST /register: 201 session. */
+/** POST /register: 201 session; 202 and a mail where a login needs a verified e-mail. */
 export const register = route(
   { body: z.strictObject({ name: fields.name, email: fields.email, password: fields.password }) },
   async ({ body: { name, email, password }, device, header }) => {
     const inCookie = usesCookie(header)
-    const errors = await passwordErrors(password, { name, email }, setting('PASSWORD_MIN_LENGTH'))
+    const rules = registrationRules(device.address, setting('LIMITS'))
+    await withDatabase(() => countAttempt(rules, new Date()))
+    const own = { name, email, product: setting('PRODUCT_NAME') }
+    const errors = await passwordErrors(password, own, setting('PASSWORD_MIN_LENGTH'))
     if (errors.length > 0) throw new Problem('invalid_request', { errors })
     const passwordHash = await hashPassword(password, hashSettings())
-    return withDatabase(async () => {
-      const user = await createUser({ name, email, passwordHash, roles: [...DEFAULT_ROLES] }, new Date())
-      return signIn(201, user, device, inCookie)
+    const user = { name, email, passwordHash, roles: [...DEFAULT_ROLES] }
+    if (setting('REGISTRATION') === 'private') return registerPrivately(user)
+
+    const answer = await withDatabase(async () => {
+      const created = await createUser(user, new Date())
+      audit('user_created', { userId: created.id })
+      return needsVerification() ? REGISTERED : signIn(201, created, device, inCookie)
     })
+    await mailLater({ mail: 'emailVerification', email })
+    return answer
   },
 )
 
-/** POST /login: 200 session. Unknown e-mail, wrong password and disabled account cost and answer alike. */
+/** One answer, and one time, whether the e-mail is taken or not: the mail tells its owner. */
+async function registerPrivately(user: Parameters<typeof offerUser>[0]): Promise<Answer> {
+  const isNew = await withDatabase(() => offerUser(user, new Date()))
+  if (isNew) audit('user_created')
+  await mailLater({ mail: isNew ? 'emailVerification' : 'registeredAlready', email: user.email })
+  return REGISTERED
+}
+
+const REGISTERED = accepted('A mail is on its way: follow the link in it, and then log in.')
+
+/** Private registration needs it too: whoever can log in at once knows that the e-mail was not taken. */
+const needsVerification = () =>
+  setting('REGISTRATION') === 'private' || setting('EMAIL_VERIFICATION') === 'required'
+
+/**
+ * POST /login: 200 session, or 401 with a challenge where there is a second factor. Unknown e-mail, wrong password and
+ * disabled account cost and answer alike.
+ */
 export const login = route(
   { body: z.strictObject({ email: fields.email, password: fields.password }) },
   async ({ body: { email, password }, device, header }) => {
     const inCookie = usesCookie(header)
-    const user = await withDatabase(() => findUserByEmail(email))
+    const rules = loginRules(email, device.address, setting('LIMITS'))
+    const user = await withDatabase(async () => {
+      await countAttempt(rules, new Date())
+      return findUserByEmail(email)
+    })
     const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
-    if (!user || !matches || user.disabled) throw new Problem('invalid_credentials')
+    const reason = failure(user, matches)
+    if (!user || reason) {
+      audit('authn_login_fail', { reason, ...(user && { userId: user.id }) })
+      // Only who knows the password hears that the e-mail is not verified, and in private nobody does.
+      const isOpen = setting('REGISTRATION') !== 'private'
+      throw new Problem(
+        reason === 'email_not_verified' && isOpen ? 'email_not_verified' : 'invalid_credentials',
+      )
+    }
     const upgraded = outdated ? await hashPassword(password, hashSettings()) : undefined
     return withDatabase(async () => {
       if (upgraded) await upgradePasswordHash(user, upgraded)
-      return signIn(200, user, device, inCookie)
+      if (user.totp) {
+        // The code is still to come: only the address is done with this attempt.
+        await forgiveAddress(rules, new Date())
+        throw mfaRequired(user)
+      }
+      const [answer] = await Promise.all([signIn(200, user, device, inCookie), forgive(rules, new Date())])
+      return answer
     })
   },
 )
+
+function failure(user: User | undefined, matches: boolean): string | undefined {
+  if (!user) return 'unknown_email'
+  if (!matches) return 'wrong_password'
+  if (user.disabled) return 'disabled'
+  return needsVerification() && !user.emailVerified ? 'email_not_verified' : undefined
+}
+
+function mfaRequired(user: User): Problem {
+  audit('authn_mfa_required', { userId: user.id })
+  const challenge = newChallenge(user, setting('REFRESH_TOKEN_KEY'), new Date())
+  return new Problem('mfa_required', { extensions: { challenge, expiresIn: CHALLENGE_SECONDS } })
+}
+
+/**
+ * POST /login/mfa: 200 session. A code of the app or a recovery code; each works once, and wrong ones count as failed
+ * logins do.
+ */
+export const loginMfa = route(
+  {
+    body: z.strictObject({
+      challenge: z.string(),
+      code: z.string().check(z.maxLength(64, 'must be a code')),
+    }),
+  },
+  async ({ body: { challenge, code }, device, header }) => {
+    const inCookie = usesCookie(header)
+    const subject = readChallenge(challenge, setting('REFRESH_TOKEN_KEY'), new Date())
+    if (!subject) throw loginFailed('invalid_challenge')
+    const { answer, user, factor } = await withDatabase(async () => {
+      const user = await findEnabledUser(subject.id)
+      if (!user?.totp || user.sessionVersion !== subject.sessionVersion)
+        throw loginFailed('invalid_challenge')
+      const rules = loginRules(user.email, device.address, setting('LIMITS'))
+      await countAttempt(rules, new Date())
+      const factor = await useCode(user, code, setting('PEPPER'), new Date())
+      if (!factor) throw loginFailed('wrong_code', user.id)
+      const [answer] = await Promise.all([
+        signIn(200, user, device, inCookie, factor),
+        forgive(rules, new Date()),
+      ])
+      return { answer, user, factor }
+    })
+    if (factor === 'recovery_code') {
+      audit('authn_recovery_code_used', { userId: user.id })
+      await mailLater({ mail: 'notice', notice: 'recoveryCodeUsed', email: user.email })
+    }
+    return answer
+  },
+)
+
+function loginFailed(reason: 'invalid_challenge' | 'wrong_code', userId?: string): Problem {
+  audit('authn_login_fail', { reason, ...(userId && { userId }) })
+  return new Problem(reason)
+}
 
 /** GET /me: 200 user. */
 export const me = route({}, ({ caller }) =>
@@ -61,9 +166,16 @@ export const me = route({}, ({ caller }) =>
   }),
 )
 
-async function signIn(status: number, user: User, device: Device, inCookie: boolean): Promise<Answer> {
+async function signIn(
+  status: number,
+  user: User,
+  device: Device,
+  inCookie: boolean,
+  factor?: string,
+): Promise<Answer> {
   const now = new Date()
   const session = await startSession(user, device, setting('REFRESH_TOKEN_KEY'), now)
+  audit('authn_login_success', { userId: user.id, sessionId: session.sessionId, ...(factor && { factor }) })
   return sessionAnswer(status, user, session, inCookie, now)
 }
 

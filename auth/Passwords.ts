@@ -58,24 +58,29 @@ export async function verifyPassword(
   return { matches, outdated: !versioned || storedCost < cost }
 }
 
+/** Words that guessers try first with a user's password. */
+interface Own {
+  name: string
+  email: string
+  /** What we call ourselves. */
+  product: string
+}
+
 /**
  * Why a new password is not accepted (NIST SP 800-63B-4 section 3.1.1.2: length and a blocklist, no
  * composition rules).
- * @param own the user's name and e-mail, which must not make up the password
+ * @param own the user's name and e-mail and the product's name, which must not make up the password
  * @returns one error for each rule that it breaks, in the shape of a problem's `errors`
  */
-export async function passwordErrors(
-  password: string,
-  own: { name: string; email: string },
-  minLength: number,
-): Promise<FieldError[]> {
+export async function passwordErrors(password: string, own: Own, minLength: number): Promise<FieldError[]> {
   const complain = (message: string) => [{ path: 'password', message }]
   // In characters (code points). NFKC makes 18 of one (U+FDFA) and one of two: both forms must be long enough.
   const lengths = [password, password.normalize('NFKC')].map((text) => [...text].length)
   if (Math.min(...lengths) < minLength) return complain(`must have at least ${minLength} characters`)
   if (Math.max(...lengths) > PASSWORD_MAX_LENGTH)
     return complain(`must have at most ${PASSWORD_MAX_LENGTH} characters`)
-  if (isMadeOf(password, own)) return complain('must not be made of your name or e-mail address')
+  if (isMadeOf(password, own))
+    return complain('must not be made of your name, your e-mail address or our name')
   if (await isCommon(password)) return complain('is too common: it is on lists that attackers try first')
   return []
 }
@@ -94,8 +99,8 @@ const letters = (text: string) =>
     .replaceAll(/[^\p{L}\p{N}]/gu, '')
 
 /** True when nothing worth guessing is left after the user's own words are taken out. */
-function isMadeOf(password: string, { name, email }: { name: string; email: string }): boolean {
-  const words = [name, email, ...name.split(/\s+/), ...email.split(/[@.+_-]/)]
+function isMadeOf(password: string, { name, email, product }: Own): boolean {
+  const words = [name, email, product, ...name.split(/\s+/), ...email.split(/[@.+_-]/)]
     .map(letters)
     .filter((word) => word.length >= 3)
     .toSorted((a, b) => b.length - a.length)

@@ -9,6 +9,14 @@ type Route = `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`
 /** What everybody who is signed in may call. */
 const own: readonly Route[] = [
   'GET /me',
+  'PATCH /me',
+  'DELETE /me',
+  'POST /me/password',
+  'POST /me/email',
+  'POST /me/mfa/totp',
+  'POST /me/mfa/totp/confirm',
+  'DELETE /me/mfa/totp',
+  'POST /me/mfa/recovery-codes',
   'GET /me/sessions',
   'DELETE /me/sessions/{id}',
   'POST /logout',

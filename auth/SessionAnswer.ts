@@ -11,7 +11,7 @@
 import { setting } from '../lib/Config.ts'
 import type { Answer, Request } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
-import type { User } from '../user/User.ts'
+import type { User } from '../user/UserModel.ts'
 import { IDLE_LIFETIME } from './Sessions.ts'
 import { ACCESS_TOKEN_SECONDS, signer } from './Tokens.ts'
 
@@ -42,16 +42,23 @@ export function sessionAnswer(
 ): Answer {
   return {
     status,
-    body: {
-      auth: true,
-      token: sign()(user, sessionId, now),
-      tokenType: 'Bearer',
-      expiresIn: ACCESS_TOKEN_SECONDS,
-      ...(!inCookie && { refreshToken }),
-    },
+    body: { ...accessToken(user, sessionId, now), ...(!inCookie && { refreshToken }) },
     headers: inCookie ? cookie(refreshToken, IDLE_LIFETIME / 1000) : {},
   }
 }
+
+/** A new access token of a session that goes on; its refresh token stays as it is. */
+export const accessTokenAnswer = (user: User, sessionId: string, now: Date): Answer => ({
+  status: 200,
+  body: accessToken(user, sessionId, now),
+})
+
+const accessToken = (user: User, sessionId: string, now: Date) => ({
+  auth: true,
+  token: sign()(user, sessionId, now),
+  tokenType: 'Bearer',
+  expiresIn: ACCESS_TOKEN_SECONDS,
+})
 
 /**
  * The refresh token of a request that uses the cookie.

@@ -3,6 +3,7 @@
  */
 import * as z from 'zod/mini'
 import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { type Request, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
@@ -18,12 +19,21 @@ export const refresh = route(
     const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined, inCookie)
     const answer = withDatabase(async () => {
       const now = new Date()
-      const session = await rotateRefreshToken(token, device, setting('REFRESH_TOKEN_KEY'), now)
+      const { refreshesPerSession } = setting('LIMITS')
+      const session = await rotateRefreshToken(
+        token,
+        device,
+        setting('REFRESH_TOKEN_KEY'),
+        refreshesPerSession,
+        now,
+      )
       // Read after the token was taken: what changes from here on outdates the access token.
       const user = await findEnabledUser(session.userId)
       if (!user || user.sessionVersion !== session.sessionVersion) {
+        audit('session_refused')
         throw new Problem('invalid_refresh_token')
       }
+      audit('session_renewed', { userId: user.id, sessionId: session.sessionId })
       return sessionAnswer(200, user, session, inCookie, now)
     })
     return inCookie ? answer.catch(forgetCookie) : answer
@@ -34,6 +44,7 @@ export const refresh = route(
 export const logout = route({}, async ({ caller, header }) => {
   const answer = signedOut(header)
   await withDatabase(() => revokeSession(caller.sessionId, caller.id, new Date()))
+  audit('session_revoked', { revokedSessionId: caller.sessionId })
   return answer
 })
 
@@ -41,6 +52,7 @@ export const logout = route({}, async ({ caller, header }) => {
 export const logoutAll = route({}, async ({ caller, header }) => {
   const answer = signedOut(header)
   await withDatabase(() => endSessions(caller.id, new Date()))
+  audit('sessions_revoked', { subjectId: caller.id })
   return answer
 })
 
@@ -63,6 +75,7 @@ export const endSession = route(
   ({ caller, path }) =>
     withDatabase(async () => {
       if (!(await revokeSession(path.id, caller.id, new Date()))) throw new Problem('not_found')
+      audit('session_revoked', { revokedSessionId: path.id })
       return { status: 204 }
     }),
 )

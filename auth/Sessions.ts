@@ -8,11 +8,14 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import mongoose from 'mongoose'
-import { log } from '../lib/Log.ts'
+import { audit } from '../lib/Audit.ts'
+import type { Device } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
+import { tooMany } from './Throttle.ts'
 
 const SECOND = 1000
-const DAY = 24 * 60 * 60 * SECOND
+const HOUR = 60 * 60 * SECOND
+const DAY = 24 * HOUR
 /** A session ends when it was not used for so long, in milliseconds. */
 export const IDLE_LIFETIME = 7 * DAY
 /** A session ends so long after it began, used or not. */
@@ -20,7 +23,7 @@ const ABSOLUTE_LIFETIME = 30 * DAY
 /** For so long the refresh token before the last answers with the same successor: a lost answer, a second tab. */
 const GRACE = 30 * SECOND
 /** For so long a revoked session is kept: longer than any access token of it lives. */
-const REVOKED_LIFETIME = 60 * 60 * SECOND
+const REVOKED_LIFETIME = HOUR
 
 const schema = new mongoose.Schema(
   {
@@ -36,17 +39,14 @@ const schema = new mongoose.Schema(
     address: { type: String, default: null },
     expiresAt: { type: Date, required: true, index: { expireAfterSeconds: 0 } },
     revokedAt: { type: Date, index: { sparse: true } },
+    /** How often its refresh tokens were used within an hour, and until when that hour lasts. */
+    uses: { type: Number },
+    usesExpireAt: { type: Date },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
 )
 
 const SessionModel = mongoose.model('Session', schema)
-
-/** The device that signs in, as its owner will see it in the list of sessions. */
-export interface Device {
-  userAgent: string | null
-  address: string | null
-}
 
 /** A session as its owner sees it. */
 export interface Session extends Device {
@@ -84,20 +84,27 @@ export async function startSession(
 /**
  * Takes a refresh token and gives its successor: one atomic database operation, so that of many who come with the
  * same token at the same time one moves the session on and the others get the very same successor.
+ * @param limit how often a session's tokens may be used within an hour, counted by the same operation
  * @returns the session, which belongs to `userId` and is over if that user's sessionVersion is another
  * @throws Problem `invalid_refresh_token` (401) for what was not issued here, has expired, is revoked, or was used
- *   before; the last of these revokes the session
+ *   before; the last of these revokes the session. `too_many_attempts` (429): the token is good, but not yet
  */
 export async function rotateRefreshToken(
   token: string,
   device: Device,
   key: Buffer,
+  limit: number,
   now: Date,
 ): Promise<{ sessionId: string; userId: string; sessionVersion: number; refreshToken: string }> {
   const [sessionId = '', digits] = token.split('.', 2)
   const generation = Number(digits)
-  if (!equal(token, refreshToken(sessionId, generation, key))) throw new Problem('invalid_refresh_token')
+  if (!equal(token, refreshToken(sessionId, generation, key))) throw refused()
 
+  const isCounting = { $gt: ['$usesExpireAt', now] }
+  const counted = {
+    uses: { $cond: [isCounting, { $add: ['$uses', 1] }, 1] },
+    usesExpireAt: { $cond: [isCounting, '$usesExpireAt', new Date(now.getTime() + HOUR)] },
+  }
   const used = {
     generation: generation + 1,
     lastUsedAt: now,
@@ -115,36 +122,48 @@ export async function rotateRefreshToken(
       { $gt: ['$lastUsedAt', new Date(now.getTime() - GRACE)] },
     ],
   }
+  const merged = (change: object) => ({ $mergeObjects: ['$$ROOT', change] })
   const session = await SessionModel.findOneAndUpdate(
     { _id: sessionId, revokedAt: null, expiresAt: mongoose.trusted({ $gt: now }) },
     [
+      { $set: counted },
       {
         $replaceWith: {
           $cond: [
-            isCurrent,
-            { $mergeObjects: ['$$ROOT', used] },
-            { $cond: [isJustReplaced, '$$ROOT', { $mergeObjects: ['$$ROOT', revoked(now)] }] },
+            { $or: [isCurrent, isJustReplaced] },
+            { $cond: [{ $and: [isCurrent, { $lte: ['$uses', limit] }] }, merged(used), '$$ROOT'] },
+            merged(revoked(now)),
           ],
         },
       },
     ],
     { returnDocument: 'after', updatePipeline: true },
   ).lean()
-  if (session?.revokedAt) {
-    log.warn('a refresh token was used twice: session revoked', {
+  if (!session) throw refused()
+  const userId = session.userId.toHexString()
+  if (session.revokedAt) {
+    audit('authn_token_reuse', {
       sessionId,
-      userId: session.userId.toHexString(),
+      userId,
       usedGeneration: generation,
       currentGeneration: session.generation,
     })
+    throw refused()
   }
-  if (!session || session.revokedAt) throw new Problem('invalid_refresh_token')
+  if (session.uses! > limit) {
+    throw tooMany('refreshesPerSession', session.usesExpireAt!.getTime() - now.getTime())
+  }
   return {
     sessionId,
-    userId: session.userId.toHexString(),
+    userId,
     sessionVersion: session.sessionVersion,
     refreshToken: refreshToken(sessionId, session.generation, key),
   }
+}
+
+function refused(): Problem {
+  audit('session_refused')
+  return new Problem('invalid_refresh_token')
 }
 
 /**
@@ -156,6 +175,22 @@ export async function revokeSession(sessionId: string, userId: string, now: Date
   // later one stays, should a slow write come after it.
   const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $max: revoked(now) })
   return matchedCount > 0
+}
+
+/** Lets one session go on after all sessions of its user were ended. */
+export async function keepSession(
+  sessionId: string,
+  user: { id: string; sessionVersion: number },
+): Promise<void> {
+  await SessionModel.updateOne(
+    { _id: sessionId, userId: user.id, sessionVersion: user.sessionVersion - 1 },
+    { $set: { sessionVersion: user.sessionVersion } },
+  )
+}
+
+/** Ends all sessions of a user who is about to be deleted, and has no counter any more. */
+export async function revokeSessions(userId: string, now: Date): Promise<void> {
+  await SessionModel.updateMany({ userId }, { $max: revoked(now) })
 }
 
 /** The live sessions of a user, the last used first; 100 at the most. */

@@ -32,6 +32,7 @@ export interface Parties {
 interface Subject {
   id: string
   roles: string[]
+  emailVerified: boolean
   tokenVersion: number
 }
 
@@ -43,6 +44,8 @@ export interface Claims {
   /** The session's id. */
   sid: string
   roles: string[]
+  /** OpenID Connect Core 1.0 section 5.1. */
+  email_verified: boolean
   /** The user's tokenVersion when the token was issued: once that has grown, the token is outdated. */
   ver: number
   /** Seconds since the epoch, like `exp`. */
@@ -77,6 +80,7 @@ export function signer(keyRing: KeyRing, { issuer, audience }: Parties) {
       sub: user.id,
       sid: sessionId,
       roles: user.roles,
+      email_verified: user.emailVerified,
       ver: user.tokenVersion,
       iat,
       exp: iat + ACCESS_TOKEN_SECONDS,
@@ -179,6 +183,7 @@ function isClaims(value: unknown): value is Claims {
       (name) => typeof claims[name] === 'string' && claims[name] !== '',
     ) &&
     ['iat', 'exp', 'ver'].every((name) => Number.isSafeInteger(claims[name])) &&
+    typeof claims['email_verified'] === 'boolean' &&
     Array.isArray(claims['roles']) &&
     claims['roles'].every((role) => typeof role === 'string')
   )

@@ -5,6 +5,7 @@
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
  */
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent } from 'aws-lambda'
+import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { log, loggable } from '../lib/Log.ts'
 import { policyFor } from './Permissions.ts'
@@ -36,15 +37,15 @@ export async function handler(event: APIGatewayTokenAuthorizerEvent): Promise<AP
     const now = new Date()
     const claims = verify(token, now)
     if (await isRevoked(claims, now)) throw new InvalidToken('revoked or outdated')
-    const { sub, sid, roles } = claims
+    const { sub, sid, roles, email_verified: emailVerified } = claims
     return {
       principalId: sub,
       policyDocument: policyFor(roles, event.methodArn, setting('API_ID')),
       // API Gateway takes scalars only.
-      context: { id: sub, sessionId: sid, roles: roles.join(' ') },
+      context: { id: sub, sessionId: sid, roles: roles.join(' '), emailVerified },
     }
   } catch (error) {
-    if (error instanceof InvalidToken) log.info('token refused', { reason: error.message })
+    if (error instanceof InvalidToken) audit('authz_token_refused', { reason: error.message })
     else log.error('authorizer failed', { error: loggable(error) })
     if (error instanceof FeedUnavailable) throw error
     // oxlint-disable-next-line no-throw-literal, only-throw-error -- API Gateway compares the text; a stack would only fill the log

@@ -41,7 +41,7 @@ function sourceWithoutFeed(): string {
 const settings = newSettings()
 const { keys } = JSON.parse(settings.SIGNING_KEYS) as KeyRing
 const sign = signer({ keys }, { issuer: settings.ISSUER, audience: settings.AUDIENCE })
-const user = { id: '5f5f5f5f5f5f5f5f5f5f5f5f', roles: ['user'], tokenVersion: 0 }
+const user = { id: '5f5f5f5f5f5f5f5f5f5f5f5f', roles: ['user'], emailVerified: false, tokenVersion: 0 }
 const tokens = Array.from({ length: CALLS }, () => sign(user, newSid(), new Date()))
 const events = tokens.map((token) => authorizerEvent(`Bearer ${token}`))
 

@@ -58,7 +58,11 @@ try {
   const token = signer(JSON.parse(settings.SIGNING_KEYS) as KeyRing, {
     issuer: settings.ISSUER,
     audience: settings.AUDIENCE,
-  })({ id: '5f5f5f5f5f5f5f5f5f5f5f5f', roles: ['user'], tokenVersion: 0 }, newSid(), new Date())
+  })(
+    { id: '5f5f5f5f5f5f5f5f5f5f5f5f', roles: ['user'], emailVerified: false, tokenVersion: 0 },
+    newSid(),
+    new Date(),
+  )
   const firstToken = join(authorizer, 'first-token.mjs')
   writeFileSync(
     firstToken,

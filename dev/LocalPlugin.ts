@@ -8,18 +8,18 @@ import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { KeyRing } from '../auth/Tokens.ts'
-import { schema, type SettingName } from '../lib/Settings.ts'
+import { limits, parseSetting, schema, type SettingName } from '../lib/Settings.ts'
 import {
   type GatewayResponse,
   imitateGatewayResponses,
   type Lambda,
   type Server,
-  tellAuthorizerFaults,
+  failLikeLambda,
 } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
 import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from './LocalDatabase.ts'
 import { freePort, isFree } from './Ports.ts'
-import { generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
+import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 
 /** What is used of the Serverless Framework; it has no types of its own. */
 interface Serverless {
@@ -29,13 +29,24 @@ interface Serverless {
   service: {
     provider: {
       stage: string
-      compiledCloudFormationTemplate?: { Resources: Record<string, { Type: string; DependsOn?: string[] }> }
+      compiledCloudFormationTemplate?: { Resources: Record<string, Resource> }
     }
     package: { path?: string }
-    custom: { 'serverless-offline': Record<string, unknown>; esbuild: Record<string, unknown> }
+    custom: {
+      'serverless-offline': Record<string, unknown>
+      esbuild: Record<string, unknown>
+      mailFunction: string
+      throttle: { rateLimit: number; burstLimit: number }
+    }
     functions: Record<string, { environment?: Record<string, unknown> }>
     resources: { Resources: Record<string, GatewayResponse> }
   }
+}
+
+interface Resource {
+  Type: string
+  DependsOn?: string[]
+  Properties: Record<string, unknown>
 }
 
 interface Resolver {
@@ -75,7 +86,7 @@ export class LocalPlugin {
     initialize: () => this.#keepBundlesApart(),
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
-    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#deployGatewayResponsesFirst(),
+    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeStage(),
     'after:deploy:deploy': () => this.#recordKeys(),
     // `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
@@ -103,7 +114,7 @@ export class LocalPlugin {
     // Only a laptop makes its own: a deployment with new keys would sign everybody out, and with a new pepper no
     // password would match any more.
     const local = this.#command === 'offline' && stage === LOCAL_STAGE
-    const incomplete = secrets.missing().some((name) => name !== 'DB')
+    const incomplete = secrets.missing().some((name) => !DEPLOYED_ONLY.includes(name))
     if (local && incomplete && generateSecrets(folder)) {
       this.#write('Made new local secrets in secrets.json (git-ignored; keep it: passwords depend on it).')
       this.#secrets = new Secrets(folder, stage, process.env)
@@ -125,6 +136,7 @@ export class LocalPlugin {
       missing.length > 0 && missingSettings(missing, secrets.file, ' or as environment variables'),
       Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST &&
         `Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`,
+      ...limitErrors(secrets.get('LIMITS')),
       await connectionStringError(secrets.get('DB')),
     ].filter((sentence) => typeof sentence === 'string')
     if (wrong.length === 0) return
@@ -132,15 +144,27 @@ export class LocalPlugin {
     this.#write(`Warning: this package cannot be deployed. ${wrong.join('\n')}`)
   }
 
-  /** A stage takes the gateway responses that are there when it is deployed; CloudFormation must know the order. */
-  #deployGatewayResponsesFirst(): void {
-    const resources = this.#serverless.service.provider.compiledCloudFormationTemplate?.Resources ?? {}
+  /**
+   * Gives the stage its throttle, for which the framework has no words, and has it deployed after the gateway responses:
+   * a stage takes those that are there.
+   */
+  #completeStage(): void {
+    const { provider, custom } = this.#serverless.service
+    const resources = provider.compiledCloudFormationTemplate?.Resources ?? {}
     const ofType = (type: string) => Object.keys(resources).filter((id) => resources[id]!.Type === type)
     for (const id of ofType('AWS::ApiGateway::Deployment')) {
-      resources[id]!.DependsOn = [
-        ...(resources[id]!.DependsOn ?? []),
-        ...ofType('AWS::ApiGateway::GatewayResponse'),
-      ]
+      const { DependsOn = [], Properties } = resources[id]!
+      resources[id]!.DependsOn = [...DependsOn, ...ofType('AWS::ApiGateway::GatewayResponse')]
+      Properties['StageDescription'] = {
+        MethodSettings: [
+          {
+            HttpMethod: '*',
+            ResourcePath: '/*',
+            ThrottlingRateLimit: custom.throttle.rateLimit,
+            ThrottlingBurstLimit: custom.throttle.burstLimit,
+          },
+        ],
+      }
     }
   }
 
@@ -164,7 +188,7 @@ export class LocalPlugin {
   async #prepareOffline(): Promise<void> {
     const { service, serviceDir } = this.#serverless
     const secrets = await this.#orError(() => this.#read(service.provider.stage))
-    const missing = secrets.missing().filter((name) => name !== 'DB')
+    const missing = secrets.missing().filter((name) => !DEPLOYED_ONLY.includes(name))
     if (missing.length > 0) {
       const way =
         secrets.file === 'secrets.json'
@@ -188,13 +212,16 @@ export class LocalPlugin {
       )
     }
     // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
-    if (this.#options['lambdaPort'] === undefined) offline['lambdaPort'] = await freePort(host)
+    const lambdaPort = Number(this.#options['lambdaPort'] ?? (offline['lambdaPort'] = await freePort(host)))
+    const mailFunction = service.custom.mailFunction
     const url = `http://${host}:${port}`
 
     await this.#answerLikeApiGateway(url, secrets.get('CORS_ORIGIN') ?? '*')
 
     const local: Partial<Record<SettingName, string>> = {
       API_ID: OFFLINE_API_ID,
+      MAIL_FUNCTION_URL: `http://${host}:${lambdaPort}/2015-03-31/functions/${mailFunction}/invocations`,
+      ...(!secrets.get('APP_URL') && !secrets.get('ISSUER') && { APP_URL: url }),
       ...(!secrets.get('ISSUER') && { ISSUER: url }),
       ...(!secrets.get('ISSUER') && !secrets.get('AUDIENCE') && { AUDIENCE: url }),
       ...(!secrets.get('DB') && { DB: await this.#startDatabase(join(serviceDir, LOCAL_FOLDER)) }),
@@ -202,6 +229,16 @@ export class LocalPlugin {
     for (const { environment = {} } of Object.values(service.functions)) {
       for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
     }
+    if (!secrets.get('SMTP_URL')) this.#keepMails(join(serviceDir, '.dev', 'mail'))
+  }
+
+  /** Without a mail server, mails are files, and their links are printed. */
+  #keepMails(folder: string): void {
+    const { environment = {} } = this.#serverless.service.functions['mail'] ?? {}
+    // Nothing is sent, so these need not be set.
+    delete environment['SMTP_URL']
+    delete environment['MAIL_FROM']
+    environment['MAIL_FOLDER'] = folder
   }
 
   async #startDatabase(folder: string): Promise<string> {
@@ -220,7 +257,7 @@ export class LocalPlugin {
     const { default: LambdaFunction } = (await load('./lambda/LambdaFunction.js')) as {
       default: { prototype: Lambda }
     }
-    tellAuthorizerFaults(LambdaFunction.prototype)
+    failLikeLambda(LambdaFunction.prototype)
     const responses = Object.values(this.#serverless.service.resources.Resources).filter(
       ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
     )
@@ -251,6 +288,13 @@ export class LocalPlugin {
 
 const missingSettings = (names: string[], file: string, otherWay: string) =>
   `Missing settings: ${names.join(', ')}. Set them in ${file} (see secrets.example.json)${otherWay}.`
+
+/** Limits that would be none any more. */
+const limitErrors = (text = '{}'): string[] =>
+  Object.entries(parseSetting('LIMITS', text)).flatMap(([name, value]) => {
+    const most = limits[name as keyof typeof limits][1]
+    return value > most ? [`Setting LIMITS.${name} must be at most ${most} in a deployment.`] : []
+  })
 
 /** What the driver has against a connection string; it knows more than the schema of the setting. */
 async function connectionStringError(uri: string | undefined): Promise<string | undefined> {

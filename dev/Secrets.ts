@@ -8,13 +8,23 @@ import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
 import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
 import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
-/** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and API_ID by the deployment. */
-const derived = ['VERIFICATION_KEYS', 'API_ID'] as const
+/** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and the others by the deployment or the laptop. */
+const derived = ['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL', 'MAIL_FOLDER'] as const
 type Name = Exclude<SettingName, (typeof derived)[number]>
 const names = Object.keys(schema).filter((name): name is Name => !derived.some((other) => other === name))
 
-/** Without these nothing can run; the others have defaults in serverless.yml. */
-const required: readonly Name[] = ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY']
+/** Without these nothing can be deployed; the others have defaults in serverless.yml. */
+const required: readonly Name[] = [
+  'DB',
+  'SIGNING_KEYS',
+  'PEPPER',
+  'REFRESH_TOKEN_KEY',
+  'SMTP_URL',
+  'MAIL_FROM',
+]
+
+/** What a laptop has a way without: a database of its own, and a folder for mails. */
+export const DEPLOYED_ONLY: readonly string[] = ['DB', 'SMTP_URL', 'MAIL_FROM']
 
 /** The stage of `sls offline`, and of `sls deploy` where none is named. */
 export const LOCAL_STAGE = 'dev'
@@ -77,12 +87,15 @@ export function newSecrets(SIGNING_KEYS: RecordedKeyRing = { keys: [generateKey(
 
 /**
  * Makes a secrets file with new random keys, readable by its owner only.
- * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has a DB to fill in
+ * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has what is deployed only to fill in
  * @returns whether there was none before: it never replaces one
  */
 export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
   const { keyRing } = addKey({ keys: [] }, new Date())
-  const secrets = { ...(file !== LOCAL_FILE && { DB: '' }), ...newSecrets(keyRing) }
+  const secrets = {
+    ...(file !== LOCAL_FILE && { DB: '', SMTP_URL: '', MAIL_FROM: '' }),
+    ...newSecrets(keyRing),
+  }
   try {
     writeFileSync(join(folder, file), toJson(secrets), OWN_AND_NEW)
     return true
@@ -175,7 +188,7 @@ function toText(name: Name, value: unknown): string {
     if (value.includes('${')) throw new Error(`Setting ${name} must not hold "\${".`)
     return value
   }
-  if (name === 'SIGNING_KEYS' || typeof value === 'number') return JSON.stringify(value)
+  if (name === 'SIGNING_KEYS' || name === 'LIMITS' || typeof value === 'number') return JSON.stringify(value)
   throw new Error(`Setting ${name} must be text.`)
 }
 

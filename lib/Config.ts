@@ -18,3 +18,6 @@ export function setting<Name extends SettingName>(name: Name): Settings[Name] {
   if (settings[name] === undefined) throw new Error(`Setting ${name} is missing.`)
   return settings[name] as Settings[Name]
 }
+
+/** Whether serverless.yml, or the laptop, gives this function a setting. */
+export const hasSetting = (name: SettingName): boolean => settings[name] !== undefined

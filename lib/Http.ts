@@ -5,7 +5,7 @@
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { setting } from './Config.ts'
-import { log, loggable } from './Log.ts'
+import { inRequest, log, loggable } from './Log.ts'
 import { type FieldError, Problem } from './Problem.ts'
 
 const MAX_BODY_BYTES = 8 * 1024
@@ -20,8 +20,21 @@ export interface Request<Body = unknown, Query = unknown, Path = unknown> {
   /** A header's value, whatever the case of its name. */
   header: (name: string) => string | undefined
   /** Who calls, as the authorizer says; empty strings on a public route. */
-  caller: { id: string; sessionId: string; roles: string[] }
-  device: { userAgent: string | null; address: string | null }
+  caller: Caller
+  device: Device
+}
+
+interface Caller {
+  id: string
+  sessionId: string
+  roles: string[]
+}
+
+/** What a request comes from. */
+export interface Device {
+  userAgent: string | null
+  /** IP address. */
+  address: string | null
 }
 
 /** What a route answers. */
@@ -32,6 +45,9 @@ export interface Answer {
   /** Replaces or adds to the usual headers. */
   headers?: Record<string, string>
 }
+
+/** 202: what was asked for is done later, and the answer does not tell whether there is anything to do. */
+export const accepted = (message: string): Answer => ({ status: 202, body: { message } })
 
 /**
  * Makes a Lambda handler of a route.
@@ -49,36 +65,41 @@ export function route<Body = undefined, Query = undefined, Path = undefined>(
   },
   respond: (request: Request<Body, Query, Path>) => Promise<Answer>,
 ) {
-  return async (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
+  const answer = async (event: APIGatewayProxyEvent, caller: Caller, device: Device): Promise<Answer> => {
+    if (schemas.role !== undefined && !caller.roles.includes(schemas.role)) throw new Problem('forbidden')
+    return respond({
+      body: schemas.body ? readBody(event, schemas.body) : (undefined as Body),
+      query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
+      path: schemas.path ? parse(schemas.path, event.pathParameters ?? {}) : (undefined as Path),
+      header: (name) => header(event, name.toLowerCase()),
+      caller,
+      device,
+    })
+  }
+  return (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
     const { requestId } = event.requestContext
-    try {
-      const caller = readCaller(event)
-      if (schemas.role !== undefined && !caller.roles.includes(schemas.role)) throw new Problem('forbidden')
-      return toResult(
-        await respond({
-          body: schemas.body ? readBody(event, schemas.body) : (undefined as Body),
-          query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
-          path: schemas.path ? parse(schemas.path, event.pathParameters ?? {}) : (undefined as Path),
-          header: (name) => header(event, name.toLowerCase()),
-          caller,
-          // The address comes from the connection, never from a header that a client can write.
-          device: {
-            userAgent: header(event, 'user-agent') ?? null,
-            address: event.requestContext.identity?.sourceIp ?? null,
-          },
-        }),
-      )
-    } catch (error) {
-      const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
-      if (problem.status >= 500) {
-        log.error(problem.message, { code: problem.code, requestId, error: loggable(problem.cause) })
-      }
-      return toResult({
-        status: problem.status,
-        body: problem.toBody(requestId),
-        headers: { ...problem.headers, 'Content-Type': 'application/problem+json' },
-      })
+    const caller = readCaller(event)
+    const device = readDevice(event)
+    const origin = {
+      requestId,
+      address: device.address,
+      ...(caller.id && { userId: caller.id, sessionId: caller.sessionId }),
     }
+    return inRequest(origin, async () => {
+      try {
+        return toResult(await answer(event, caller, device))
+      } catch (error) {
+        const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
+        if (problem.status >= 500) {
+          log.error(problem.message, { code: problem.code, error: loggable(problem.cause) })
+        }
+        return toResult({
+          status: problem.status,
+          body: problem.toBody(requestId),
+          headers: { ...problem.headers, 'Content-Type': 'application/problem+json' },
+        })
+      }
+    })
   }
 }
 
@@ -137,11 +158,17 @@ function readQuery(event: APIGatewayProxyEvent): Record<string, unknown> {
   )
 }
 
-function readCaller(event: APIGatewayProxyEvent) {
+function readCaller(event: APIGatewayProxyEvent): Caller {
   const context = event.requestContext.authorizer ?? {}
   const text = (name: string) => (typeof context[name] === 'string' ? context[name] : '')
   return { id: text('id'), sessionId: text('sessionId'), roles: text('roles').split(' ').filter(Boolean) }
 }
+
+/** The address comes from the connection, never from a header that a client can write. */
+const readDevice = (event: APIGatewayProxyEvent): Device => ({
+  userAgent: header(event, 'user-agent') ?? null,
+  address: event.requestContext.identity?.sourceIp ?? null,
+})
 
 /** Header names are case-insensitive (RFC 9110 section 5.1), and API Gateway passes them as they came. */
 function header(event: APIGatewayProxyEvent, name: string): string | undefined {

@@ -2,9 +2,35 @@
  * Structured logs: one JSON object a line, as CloudWatch Logs Insights reads them.
  * Never hand it a token, a password, a hash, an e-mail or a whole event (OWASP ASVS 5.0, 16.2.5).
  */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { Logger } from '@aws-lambda-powertools/logger'
 
-export const log = new Logger({ serviceName: process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local' })
+/** Whose doing a line of the log is. */
+export interface Origin {
+  requestId?: string
+  /** The IP address of the connection. */
+  address?: string | null
+  userId?: string
+  sessionId?: string
+}
+
+const origins = new AsyncLocalStorage<Origin>()
+
+/** Does some work whose lines in the log all say whose doing they are. */
+export const inRequest = <Result>(origin: Origin, work: () => Promise<Result>): Promise<Result> =>
+  origins.run(origin, work)
+
+/** Of the request that is being answered; empty outside of one. */
+export const origin = (): Origin => origins.getStore() ?? {}
+
+const logger = new Logger({ serviceName: process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local' })
+
+const at =
+  (level: 'info' | 'warn' | 'error') =>
+  (message: string, details: object = {}): void =>
+    logger[level](message, { ...origin(), ...details })
+
+export const log = { info: at('info'), warn: at('warn'), error: at('error') }
 
 /**
  * What may be logged of an error: other people's messages quote what they failed on, such as the e-mail of a

@@ -6,21 +6,30 @@
 const problems = {
   invalid_json: [400, 'The body is not valid JSON.'],
   invalid_request: [400, 'Some fields are missing or not allowed.'],
+  invalid_one_time_token: [400, 'This link has expired, was used before or is not valid: ask for a new one.'],
   invalid_credentials: [401, 'The e-mail or the password is wrong.'],
   invalid_token: [401, 'The access token is missing, expired or not valid.'],
   invalid_refresh_token: [
     401,
     'The refresh token has expired, was used before or is not valid: sign in again.',
   ],
+  mfa_required: [401, 'The password is right; now send the challenge and a code to POST /login/mfa.'],
+  invalid_challenge: [401, 'The challenge has expired or is not valid: log in again.'],
+  wrong_password: [403, 'The current password is wrong.'],
+  wrong_code: [403, 'The code is wrong, has expired or was used before.'],
+  email_not_verified: [403, 'The e-mail is not verified yet: follow the link in the mail.'],
   forbidden: [403, 'You may not do this.'],
   not_found: [404, 'There is nothing here.'],
   email_taken: [409, 'There is an account with this e-mail already.'],
+  mfa_enabled: [409, 'The second factor is on already: turn it off before you set up another.'],
+  mfa_not_enabled: [409, 'The second factor is not on.'],
   last_admin: [409, 'Somebody must be left who can administer: make another user admin first.'],
   body_too_large: [413, 'The body is larger than 8 KiB.'],
   unsupported_media_type: [
     415,
     'The body must be sent as application/json in UTF-8, without content encoding.',
   ],
+  too_many_attempts: [429, 'Too many attempts; Retry-After says in how many seconds to come back.'],
   internal: [500, 'Something went wrong on our side.'],
   unavailable: [503, 'The service cannot answer right now; try again in a moment.'],
 } as const satisfies Record<string, readonly [status: number, detail: string]>
@@ -36,6 +45,7 @@ const titles: Record<number, string> = {
   409: 'Conflict',
   413: 'Content Too Large',
   415: 'Unsupported Media Type',
+  429: 'Too Many Requests',
   500: 'Internal Server Error',
   503: 'Service Unavailable',
 }
@@ -50,6 +60,8 @@ interface ProblemOptions {
   detail?: string
   errors?: FieldError[]
   headers?: Record<string, string>
+  /** Members of its own (RFC 9457 section 3.2). */
+  extensions?: Record<string, string | number>
   /** What really happened; goes to the log, never to the client. */
   cause?: unknown
 }
@@ -59,14 +71,19 @@ export class Problem extends Error {
   readonly status: number
   readonly errors: FieldError[] | undefined
   readonly headers: Record<string, string>
+  readonly extensions: Record<string, string | number>
 
-  constructor(code: ProblemCode, { detail, errors, headers = {}, cause }: ProblemOptions = {}) {
+  constructor(
+    code: ProblemCode,
+    { detail, errors, headers = {}, extensions = {}, cause }: ProblemOptions = {},
+  ) {
     super(detail ?? problems[code][1], cause === undefined ? {} : { cause })
     this.name = 'Problem'
     this.code = code
     this.status = problems[code][0]
     this.errors = errors
     this.headers = { ...challenge(code), ...headers }
+    this.extensions = extensions
   }
 
   /** The body of the answer (RFC 9457 section 3). */
@@ -79,6 +96,7 @@ export class Problem extends Error {
       code: this.code,
       requestId,
       ...(this.errors && { errors: this.errors }),
+      ...this.extensions,
     }
   }
 }

@@ -60,6 +60,51 @@ const webOrigin = z
   .string()
   .check(z.regex(/^https?:\/\/[^/?#\s'"]+$/, 'must be an origin such as https://app.example.com, or *'))
 
+const url = (message: string) => z.string().check(z.regex(/^https?:\/\/[^?#\s'"]*[^/?#\s'"]$/, message))
+
+/**
+ * How often something may be tried before the answer is 429 (auth/Throttle.ts): what it is when LIMITS does not say,
+ * and the most that a deployment takes. So the guessing of a password cannot be left open by accident.
+ */
+export const limits = {
+  /** Failed logins with one e-mail from one address; then each failure doubles the wait, from 1 s to 15 min. */
+  loginFailures: [5, 20],
+  /** Logins with one e-mail from anywhere, an hour. */
+  loginsPerEmail: [100, 1000],
+  /** Failed logins from one address, over all e-mails, an hour. */
+  loginsPerAddress: [300, 1_000_000],
+  /** Wrong passwords or codes of somebody who is signed in, from one address; then the wait doubles as above. */
+  confirmationFailures: [5, 20],
+  /** Registrations from one address, an hour. */
+  registrationsPerAddress: [30, 1_000_000],
+  /** POST /password/forgot for one e-mail from one address, an hour. */
+  forgotsPerEmail: [5, 100],
+  /** POST /password/forgot from one address, an hour. */
+  forgotsPerAddress: [30, 1_000_000],
+  /** POST /email/verify/resend for one e-mail from one address, an hour. */
+  resendsPerEmail: [5, 100],
+  /** POST /email/verify/resend from one address, an hour. */
+  resendsPerAddress: [30, 1_000_000],
+  /** Uses of the refresh tokens of one session, an hour. */
+  refreshesPerSession: [120, 10_000],
+  /** Mails of one kind to one e-mail; then each doubles the wait for the next, from 1 min to 15 min. */
+  mailsPerEmail: [3, 20],
+} as const
+
+export type Limits = { [Name in keyof typeof limits]: number }
+
+const limitNames = Object.keys(limits) as (keyof Limits)[]
+const defaultLimits = Object.fromEntries(limitNames.map((name) => [name, limits[name][0]])) as Limits
+
+const limit = z
+  .number({ error: 'must be a whole number from 1 to 1000000' })
+  .check(
+    z.refine(
+      (value) => Number.isInteger(value) && value >= 1 && value <= 1_000_000,
+      'must be a whole number from 1 to 1000000',
+    ),
+  )
+
 /** Every setting, in the order of secrets.example.json, which says what each is for. */
 export const schema = {
   /** MongoDB connection string. */
@@ -80,14 +125,7 @@ export const schema = {
   /** HMAC key of the refresh tokens. */
   REFRESH_TOKEN_KEY: key,
   /** `iss`: the base URL of this API, without a slash at its end. */
-  ISSUER: z
-    .string()
-    .check(
-      z.regex(
-        /^https?:\/\/[^?#\s'"]*[^/?#\s'"]$/,
-        'must be the URL of this API, without a query and without a slash at its end',
-      ),
-    ),
+  ISSUER: url('must be the URL of this API, without a query and without a slash at its end'),
   /** `aud`: who the access tokens are for. */
   AUDIENCE: z.string().check(z.regex(/^\S{1,200}$/, 'must be 1 to 200 characters without spaces')),
   /** API Gateway's id of this API; made by the deployment, never set by hand. */
@@ -96,6 +134,48 @@ export const schema = {
   CORS_ORIGIN: z.union([z.literal('*'), webOrigin], {
     error: 'must be an origin such as https://app.example.com, or *',
   }),
+  /** Where mail is handed over: any SMTP server. */
+  SMTP_URL: z
+    .string()
+    .check(
+      z.regex(
+        /^smtps?:\/\/[^\s/?#]+(\/?\?\S*)?$/,
+        'must begin with smtps:// or smtp://, its password percent-encoded',
+      ),
+    ),
+  /** Sender of every mail. */
+  MAIL_FROM: z
+    .string()
+    .check(
+      z.regex(
+        /^([^<>"\r\n@]+<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/,
+        'must be an address, or a name with an address such as Example <no-reply@example.com>',
+      ),
+    ),
+  /** What the mails and authenticator apps call the product. */
+  PRODUCT_NAME: z.string().check(z.regex(/^[^\p{C}<>:]{1,50}$/u, 'must be 1 to 50 characters')),
+  /** Where the links in mails lead. */
+  APP_URL: url('must be the URL of your pages, without a query and without a slash at its end'),
+  /** Where the function that sends mail is invoked; made by the deployment, never set by hand. */
+  MAIL_FUNCTION_URL: url('must be the URL at which a function is invoked'),
+  /** A folder for mails where there is no SMTP_URL, on a laptop; never set by hand. */
+  MAIL_FOLDER: z.string().check(z.minLength(1, 'must be a path')),
+  /** Whether POST /register tells that an e-mail is taken. */
+  REGISTRATION: z.enum(['open', 'private'], { error: 'must be open or private' }),
+  /** Whether a login needs a verified e-mail. */
+  EMAIL_VERIFICATION: z.enum(['optional', 'required'], { error: 'must be optional or required' }),
+  /** How often something may be tried. */
+  LIMITS: z.pipe(
+    z.pipe(z.string(), z.transform(parseJson)),
+    z.pipe(
+      z.strictObject(
+        Object.fromEntries(limitNames.map((name) => [name, z.optional(limit)])) as {
+          [Name in keyof Limits]: z.ZodMiniOptional<typeof limit>
+        },
+      ),
+      z.transform((given): Limits => ({ ...defaultLimits, ...(given as Partial<Limits>) })),
+    ),
+  ),
   /** bcrypt's cost: the hash takes 2^cost rounds. */
   BCRYPT_COST: wholeNumber(4, 15, 6),
   /** Least length of a new password, in characters. */

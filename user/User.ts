@@ -1,54 +1,25 @@
 /**
- * The user: what is stored, what is accepted, and who sees what of it.
+ * The user: what is accepted, found and changed by others, and who sees what of it.
  */
 import mongoose from 'mongoose'
 import * as z from 'zod/mini'
 import { Problem } from '../lib/Problem.ts'
 import { wholeNumber } from '../lib/WholeNumber.ts'
-
-const schema = new mongoose.Schema(
-  {
-    name: { type: String, required: true },
-    /** As normaliseEmail gives it. */
-    email: { type: String, required: true, unique: true },
-    emailVerified: { type: Boolean, required: true, default: false },
-    passwordHash: { type: String, required: true },
-    roles: { type: [String], required: true },
-    disabled: { type: Boolean, required: true, default: false },
-    createdAt: { type: Date, required: true },
-    /** Counts what access tokens must reflect; one that carries a lower number is outdated. */
-    tokenVersion: { type: Number, required: true, default: 0 },
-    /** Counts the times that all sessions were ended; one that carries another number has ended. */
-    sessionVersion: { type: Number, required: true, default: 0 },
-    /** When tokenVersion last grew, for the authorizers that ask what is new. */
-    tokensChangedAt: { type: Date, index: { sparse: true } },
-    /** The request that is about to take the admin role away; its id begins with the second of its time. */
-    resignation: { type: mongoose.Schema.Types.ObjectId },
-  },
-  { versionKey: false, autoIndex: false, autoCreate: false },
-)
-
-const UserModel = mongoose.model('User', schema)
+import {
+  changedMeanwhile,
+  type Document,
+  isDuplicate,
+  outdateTokens,
+  toUser,
+  type User,
+  UserModel,
+} from './UserModel.ts'
 
 /** The role that administers users. */
 export const ADMIN = 'admin'
 
 /** How long a request that takes the admin role away may be under way, in seconds; database work has 5. */
 const RESIGNING_SECONDS = 30
-
-/** A stored user. */
-export interface User {
-  id: string
-  name: string
-  email: string
-  emailVerified: boolean
-  passwordHash: string
-  roles: string[]
-  disabled: boolean
-  createdAt: Date
-  tokenVersion: number
-  sessionVersion: number
-}
 
 /**
  * One spelling for each mailbox, so that one mailbox has one account. Case is folded in the local part too: no
@@ -110,11 +81,25 @@ export async function createUser(
     const document = await UserModel.create({ ...user, createdAt: now })
     return toUser(document.toObject())
   } catch (error) {
-    if (error instanceof mongoose.mongo.MongoServerError && error.code === 11000) {
-      throw new Problem('email_taken', { cause: error })
-    }
-    throw error
+    throw isDuplicate(error) ? new Problem('email_taken', { cause: error }) : error
   }
+}
+
+/**
+ * Stores a new user unless the e-mail is taken: one write either way, so that its time does not tell.
+ * @returns whether it was stored
+ */
+export async function offerUser(
+  user: Pick<User, 'name' | 'email' | 'passwordHash' | 'roles'>,
+  now: Date,
+): Promise<boolean> {
+  const { email, ...rest } = new UserModel({ ...user, createdAt: now }).toObject()
+  const { upsertedCount } = await UserModel.updateOne(
+    { email },
+    { $set: { registrationTriedAt: now }, $setOnInsert: rest },
+    { upsert: true },
+  )
+  return upsertedCount > 0
 }
 
 /** @param email normalised */
@@ -193,10 +178,23 @@ export async function changeUser(
   })
   if (changed) return changed
   if (!(await UserModel.exists({ _id: id }))) throw new Problem('not_found')
-  throw new Problem('unavailable', {
-    headers: { 'Retry-After': '1' },
-    cause: new Error('another request has changed the user meanwhile'),
-  })
+  throw changedMeanwhile()
+}
+
+/**
+ * Deletes a user whose password was just checked.
+ * @param endSessions is done as soon as nothing is in the way
+ * @throws Problem `last_admin` (409); `unavailable` (503) when another request has changed the user meanwhile
+ */
+export async function deleteUser(
+  { id, passwordHash }: User,
+  endSessions: () => Promise<void>,
+  now: Date,
+): Promise<void> {
+  const expected = await resign(id, now)
+  await endSessions()
+  const { deletedCount } = await UserModel.deleteOne({ _id: id, passwordHash, ...expected })
+  if (deletedCount === 0) throw changedMeanwhile()
 }
 
 /**
@@ -229,23 +227,6 @@ export async function outdatedUsers(
     tokenVersion,
     at: tokensChangedAt!,
   }))
-}
-
-/**
- * Changes a user, and by the same write outdates the access tokens of before and tells the authorizers.
- * @returns the changed user, or undefined when nobody matches
- */
-async function outdateTokens(
-  filter: mongoose.QueryFilter<Document>,
-  now: Date,
-  { $inc, ...change }: mongoose.UpdateQuery<Document>,
-): Promise<User | undefined> {
-  const document = await UserModel.findOneAndUpdate(
-    filter,
-    { ...change, $inc: { ...$inc, tokenVersion: 1 }, $max: { tokensChangedAt: now } },
-    { returnDocument: 'after' },
-  ).lean()
-  return document ? toUser(document) : undefined
 }
 
 function orNotFound(user: User | undefined): User {
@@ -296,15 +277,3 @@ export const ownView = ({ id, name, email, emailVerified, roles, createdAt }: Us
 
 /** What an admin sees of a user. */
 export const adminView = (user: User) => ({ ...ownView(user), disabled: user.disabled })
-
-type Document = mongoose.InferSchemaType<typeof schema> & { _id: mongoose.Types.ObjectId }
-
-const toUser = ({ _id, tokensChangedAt: _1, resignation: _2, ...rest }: Document): User => ({
-  id: String(_id),
-  ...rest,
-  // Users that another system has stored may lack these.
-  roles: rest.roles ?? [],
-  disabled: rest.disabled ?? false,
-  tokenVersion: rest.tokenVersion ?? 0,
-  sessionVersion: rest.sessionVersion ?? 0,
-})

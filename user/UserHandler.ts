@@ -4,6 +4,7 @@
 import * as z from 'zod/mini'
 import { ROLES } from '../auth/Permissions.ts'
 import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { type Answer, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
@@ -18,8 +19,8 @@ import {
   normaliseEmail,
   publicView,
   searchUsers,
-  type User,
 } from './User.ts'
+import type { User } from './UserModel.ts'
 
 const page = { limit: z._default(fields.limit, 20), after: z.optional(fields.id) }
 
@@ -69,13 +70,21 @@ export const updateUser = route(
       .check(z.refine((change) => Object.keys(change).length > 0, 'must have roles or disabled')),
   },
   ({ path: { id }, body }) =>
-    withDatabase(async () => ({ status: 200, body: adminView(await changeUser(id, body, new Date())) })),
+    withDatabase(async () => {
+      const user = await changeUser(id, body, new Date())
+      if (body.roles) audit('authz_change', { subjectId: id, roles: user.roles })
+      if (body.disabled !== undefined) {
+        audit(body.disabled ? 'user_disabled' : 'user_enabled', { subjectId: id })
+      }
+      return { status: 200, body: adminView(user) }
+    }),
 )
 
 /** DELETE /admin/users/{id}/sessions: 204. */
 export const endUserSessions = route(oneUser, ({ path: { id } }) =>
   withDatabase(async () => {
     await endSessions(id, new Date())
+    audit('sessions_revoked', { subjectId: id })
     return { status: 204 }
   }),
 )

@@ -22,9 +22,9 @@ const laptop = { userAgent: 'Firefox on a laptop', address: '192.0.2.1' }
 const start = (owner = user) => withDatabase(() => startSession(owner, laptop, key, at(0)))
 
 /** What comes of a refresh token at a time: its successor, or the code of the problem. */
-const rotate = async (token: string, time: number, device = laptop): Promise<string> => {
+const rotate = async (token: string, time: number, device = laptop, limit = 100): Promise<string> => {
   try {
-    return (await withDatabase(() => rotateRefreshToken(token, device, key, at(time)))).refreshToken
+    return (await withDatabase(() => rotateRefreshToken(token, device, key, limit, at(time)))).refreshToken
   } catch (error) {
     if (error instanceof Problem) return error.code
     throw error
@@ -230,7 +230,7 @@ describe('what was not issued here is refused, and ends nothing', () => {
   test('a token of another deployment’s key', async () => {
     const { sessionId, refreshToken } = await start()
     await expect(
-      withDatabase(() => rotateRefreshToken(refreshToken, laptop, other, at(SECOND))),
+      withDatabase(() => rotateRefreshToken(refreshToken, laptop, other, 100, at(SECOND))),
     ).rejects.toMatchObject({ code: INVALID })
     expect(await stored(sessionId)).toMatchObject({ generation: 0 })
   })

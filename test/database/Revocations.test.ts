@@ -7,7 +7,8 @@ import { MAX_ENTRIES, revocationFeed } from '../../auth/RevocationFeed.ts'
 import { isRevoked, revocationsSince } from '../../auth/Revocations.ts'
 import { revokeSession, startSession } from '../../auth/Sessions.ts'
 import { withDatabase } from '../../db.ts'
-import { changeUser, createUser, endSessions, type User } from '../../user/User.ts'
+import { changeUser, createUser, endSessions } from '../../user/User.ts'
+import type { User } from '../../user/UserModel.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 
 const DB = process.env['DB']!

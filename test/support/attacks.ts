@@ -293,7 +293,7 @@ const keys = group('the key', { source: 'RFC 8725 section 3.10', reason: UNKNOWN
     name: "another deployment's key of the same kid",
     source: 'RFC 8725 section 2.7',
     token: signer({ keys: [attacker] }, PARTIES)(
-      { id: claims()['sub'] as string, roles: ['user'], tokenVersion: 0 },
+      { id: claims()['sub'] as string, roles: ['user'], emailVerified: false, tokenVersion: 0 },
       's',
       NOW,
     ),
@@ -762,7 +762,7 @@ const confusions = group(
       name: 'a token of our key for another service',
       source: 'RFC 8725 section 2.7',
       token: signer({ keys: [first] }, { ...PARTIES, audience: 'https://other.test' })(
-        { id: 'u1', roles: ['user'], tokenVersion: 0 },
+        { id: 'u1', roles: ['user'], emailVerified: false, tokenVersion: 0 },
         's',
         NOW,
       ),
@@ -772,7 +772,7 @@ const confusions = group(
       name: 'a token of our key from another issuer',
       source: 'RFC 8725 section 2.7',
       token: signer({ keys: [first] }, { ...PARTIES, issuer: 'https://other.test' })(
-        { id: 'u1', roles: ['user'], tokenVersion: 0 },
+        { id: 'u1', roles: ['user'], emailVerified: false, tokenVersion: 0 },
         's',
         NOW,
       ),

@@ -31,6 +31,7 @@ export const claims = (more: Members = {}): Members => ({
   sub: '65f000000000000000000001',
   sid: 'session-1',
   roles: ['user'],
+  email_verified: false,
   ver: 0,
   iat: IAT,
   exp: IAT + 900,

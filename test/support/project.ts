@@ -12,7 +12,17 @@ const ROOT = process.cwd()
 const TSX = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs')
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
 /** What `git clone` and `npm ci` would leave of it, without the tests. */
-const PARTS = ['auth', 'dev', 'lib', 'user', 'db.ts', 'package.json', 'serverless.yml', 'tsconfig.json']
+const PARTS = [
+  'account',
+  'auth',
+  'dev',
+  'lib',
+  'user',
+  'db.ts',
+  'package.json',
+  'serverless.yml',
+  'tsconfig.json',
+]
 
 /** A copy without secrets and data, in a folder of its own. */
 export function copyProject(): { folder: string; remove: () => void } {
@@ -25,7 +35,7 @@ export function copyProject(): { folder: string; remove: () => void } {
 /** The environment of somebody who has set nothing. */
 export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const settings =
-    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
+    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|SMTP_URL|MAIL_FROM|PRODUCT_NAME|APP_URL|MAIL_FUNCTION_URL|MAIL_FOLDER|REGISTRATION|EMAIL_VERIFICATION|LIMITS|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
   return {
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
     ...more,

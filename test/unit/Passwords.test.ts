@@ -173,10 +173,10 @@ test.each([
 )
 
 describe('a new password', () => {
-  const own = { name: 'Ann-Sophie Lindqvist', email: 'ann.lindqvist@example.test' }
+  const own = { name: 'Ann-Sophie Lindqvist', email: 'ann.lindqvist@example.test', product: 'Moonbase' }
   const SHORT = 'must have at least 8 characters'
   const LONG = 'must have at most 128 characters'
-  const OWN = 'must not be made of your name or e-mail address'
+  const OWN = 'must not be made of your name, your e-mail address or our name'
   const COMMON = 'is too common: it is on lists that attackers try first'
   /** Characters that are on no list. */
   const emoji = (length: number) =>
@@ -238,6 +238,7 @@ describe('a new password', () => {
     { name: 'the name between signs', password: '***lindqvist***', want: OWN },
     { name: 'a long phrase with the name in it', password: 'lindqvist walks seven dogs daily' },
     { name: 'a long phrase with the e-mail in it', password: 'ann.lindqvist@example.test walks dogs' },
+    { name: 'the name of the product and a year', password: 'Moonbase-2026', want: OWN },
     { name: 'signs only, where nothing is left of any word', password: '!"§$%&/()=' },
   ])(
     '$name: $want',
@@ -248,21 +249,27 @@ describe('a new password', () => {
   )
 
   test('made of a name in another script is refused', async () => {
-    const errors = await passwordErrors('Ярослава12', { name: 'Ярослава', email: 'y@example.test' }, 8)
+    const errors = await passwordErrors(
+      'Ярослава12',
+      { name: 'Ярослава', email: 'y@example.test', product: 'Example' },
+      8,
+    )
     expect(errors).toEqual([{ path: 'password', message: OWN }])
   })
 
   test.each(['annlee1984', 'lee.ann.2026', 'annlee123456', 'computer2', 'Jessica23', 'baseball1917'])(
     'a name or a common password with a number after it is refused: %s',
     async (password) => {
-      expect(await passwordErrors(password, { name: 'Ann Lee', email: 'ann@example.test' }, 8)).toHaveLength(
-        1,
-      )
+      expect(
+        await passwordErrors(password, { name: 'Ann Lee', email: 'ann@example.test', product: 'Example' }, 8),
+      ).toHaveLength(1)
     },
   )
 
   test('a short name takes no letters out of other words', async () => {
-    expect(await passwordErrors('labialqz', { name: 'Al Bi', email: 'a@b.cd' }, 8)).toEqual([])
+    expect(
+      await passwordErrors('labialqz', { name: 'Al Bi', email: 'a@b.cd', product: 'Example' }, 8),
+    ).toEqual([])
   })
 
   test('may have at least 64 characters (NIST SP 800-63B-4 section 3.1.1.2)', () => {
@@ -327,7 +334,7 @@ const common = vectors('common-passwords.txt')
 ;(common ? describe : describe.skip)('of the common passwords that Django refuses', () => {
   test('four of five are refused here, where they are long enough', async () => {
     const long = (common ?? '').split('\n').filter((password) => [...password].length >= 8)
-    const own = { name: 'Xzqv Wqxz', email: 'xzqv@wqxz.example' }
+    const own = { name: 'Xzqv Wqxz', email: 'xzqv@wqxz.example', product: 'Wqxv' }
     const errors = await Promise.all(long.map((password) => passwordErrors(password, own, 8)))
     const refused = errors.filter(({ length }) => length > 0).length
     expect(long.length).toBeGreaterThan(8_000)

@@ -21,7 +21,7 @@ function refusal(token: string, now = NOW): string {
 }
 
 describe('the signer', () => {
-  const subject = { id: 'u1', roles: ['user', 'admin'], tokenVersion: 7 }
+  const subject = { id: 'u1', roles: ['user', 'admin'], emailVerified: false, tokenVersion: 7 }
   const token = issue(subject, 's1', NOW)
   const [head, body, signature] = token.split('.').map((part) => Buffer.from(part, 'base64url')) as [
     Buffer,
@@ -62,7 +62,10 @@ describe('the signer', () => {
 
 describe('the verifier accepts', () => {
   test.each([
-    { name: 'what the signer made', token: issue({ id: 'u1', roles: [], tokenVersion: 0 }, 's1', NOW) },
+    {
+      name: 'what the signer made',
+      token: issue({ id: 'u1', roles: [], emailVerified: false, tokenVersion: 0 }, 's1', NOW),
+    },
     { name: 'the second key of the ring, while keys are rotated', token: forge(second) },
     { name: '29 s after it expired (RFC 7519 section 4.1.4)', token: forge(first), now: later(929) },
     { name: '30 s before it was issued', token: forge(first), now: later(-30) },
@@ -90,7 +93,7 @@ describe('the verifier accepts', () => {
   })
 
   test('and gives the claims that were signed', () => {
-    const token = issue({ id: 'u1', roles: ['user'], tokenVersion: 0 }, 's1', NOW)
+    const token = issue({ id: 'u1', roles: ['user'], emailVerified: false, tokenVersion: 0 }, 's1', NOW)
     expect(verify(token, NOW)).toEqual(JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()))
   })
 })

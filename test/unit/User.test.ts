@@ -2,7 +2,8 @@
  * The user's fields as requests bring them, one spelling of each e-mail, and who sees what.
  */
 import * as z from 'zod/mini'
-import { adminView, type User, fields, normaliseEmail, ownView, publicView } from '../../user/User.ts'
+import { adminView, fields, normaliseEmail, ownView, publicView } from '../../user/User.ts'
+import type { User } from '../../user/UserModel.ts'
 import { vectors } from '../support/vectors.ts'
 
 /** What a field becomes, or why it is refused. */

@@ -19,7 +19,11 @@ const STAGE = METHOD_ARN.split('/', 2).join('/')
 const parties = { issuer: setting('ISSUER'), audience: setting('AUDIENCE') }
 const issue = signer(setting('SIGNING_KEYS'), parties)
 const tokenOf = (roles: string[], issuedAt = new Date()) =>
-  issue({ id: '65f000000000000000000001', roles, tokenVersion: 0 }, 'session-1', issuedAt)
+  issue(
+    { id: '65f000000000000000000001', roles, emailVerified: false, tokenVersion: 0 },
+    'session-1',
+    issuedAt,
+  )
 const TOKEN = tokenOf(['user'])
 /** `GET /users/{id}` as the ARN of one call. */
 const arnOf = (route: string) =>
@@ -142,7 +146,7 @@ const refused = [
   {
     name: 'a token for another audience',
     value: signer(setting('SIGNING_KEYS'), { ...parties, audience: 'https://other.test' })(
-      { id: 'u1', roles: ['user'], tokenVersion: 0 },
+      { id: 'u1', roles: ['user'], emailVerified: false, tokenVersion: 0 },
       's1',
       new Date(),
     ),

@@ -1,0 +1,82 @@
+/**
+ * Lambdas of one's own account: name, password, e-mail, and its end.
+ */
+import * as z from 'zod/mini'
+import { hashPassword, passwordErrors } from '../auth/Passwords.ts'
+import { accessTokenAnswer } from '../auth/SessionAnswer.ts'
+import { keepSession, revokeSessions } from '../auth/Sessions.ts'
+import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
+import { setting } from '../lib/Config.ts'
+import { accepted, route } from '../lib/Http.ts'
+import { Problem } from '../lib/Problem.ts'
+import { deleteUser, fields, ownView } from '../user/User.ts'
+import { changePassword, renameUser } from './Account.ts'
+import { confirmCaller, hasPassword } from './Confirmation.ts'
+import { mailLater } from './MailJobs.ts'
+
+const currentPassword = fields.password
+
+/** PATCH /me: 200 user. */
+export const updateMe = route({ body: z.strictObject({ name: fields.name }) }, ({ body, caller }) =>
+  withDatabase(async () => {
+    const user = await renameUser(caller.id, body.name)
+    if (!user) throw new Problem('invalid_token')
+    audit('user_updated')
+    return { status: 200, body: ownView(user) }
+  }),
+)
+
+/** POST /me/password: 200 a new access token of this session; all others have ended. */
+export const changeMyPassword = route(
+  { body: z.strictObject({ currentPassword, newPassword: fields.password }) },
+  async ({ body, caller, device }) => {
+    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+    const own = { ...user, product: setting('PRODUCT_NAME') }
+    const errors = await passwordErrors(body.newPassword, own, setting('PASSWORD_MIN_LENGTH'))
+    if (errors.length > 0) {
+      throw new Problem('invalid_request', {
+        errors: errors.map(({ message }) => ({ path: 'newPassword', message })),
+      })
+    }
+    const passwordHash = await hashPassword(body.newPassword, {
+      pepper: setting('PEPPER'),
+      cost: setting('BCRYPT_COST'),
+    })
+    const answer = await withDatabase(async () => {
+      const now = new Date()
+      const changed = await changePassword(user, passwordHash, now)
+      await keepSession(caller.sessionId, changed)
+      return accessTokenAnswer(changed, caller.sessionId, now)
+    })
+    audit('authn_password_change')
+    await mailLater({ mail: 'notice', notice: 'passwordChanged', email: user.email })
+    return answer
+  },
+)
+
+/** POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. */
+export const changeMyEmail = route(
+  { body: z.strictObject({ email: fields.email, currentPassword }) },
+  async ({ body, caller, device }) => {
+    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+    audit('user_email_change_requested')
+    await Promise.all([
+      mailLater({ mail: 'emailChange', userId: user.id, email: body.email }),
+      mailLater({ mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
+    ])
+    return accepted('A mail with a link to confirm the new address is on its way to it.')
+  },
+)
+
+/** DELETE /me: 204. */
+export const deleteMe = route(
+  { body: z.strictObject({ currentPassword }) },
+  async ({ body, caller, device }) => {
+    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+    await withDatabase(() => deleteUser(user, () => revokeSessions(user.id, new Date()), new Date()))
+    audit('user_deleted')
+    await mailLater({ mail: 'notice', notice: 'accountDeleted', email: user.email })
+    return { status: 204 }
+  },
+)

@@ -1,0 +1,66 @@
+/**
+ * Asks somebody who is signed in for the password once more, before a change that a stolen session must not make
+ * (OWASP ASVS 5.0, 6.2.3 and 7.5.1).
+ */
+import { verifyPassword } from '../auth/Passwords.ts'
+import { confirmationRules, countAttempt, forgive } from '../auth/Throttle.ts'
+import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
+import { setting } from '../lib/Config.ts'
+import type { Request } from '../lib/Http.ts'
+import { Problem } from '../lib/Problem.ts'
+import { findEnabledUser } from '../user/User.ts'
+import type { User } from '../user/UserModel.ts'
+import { useCode } from './SecondFactor.ts'
+
+type Who = Pick<Request, 'caller' | 'device'>
+
+/** Throws a Problem where something that the caller has given is wrong. */
+type Check = (user: User) => Promise<void>
+
+/**
+ * Confirms that the caller is the owner of the account. Failures are counted and slow each other down.
+ * @param checks of what the caller has given, one after the other
+ * @returns the caller
+ * @throws Problem of a check, `too_many_attempts` (429), `invalid_token` (401) when the account is gone
+ */
+export async function confirmCaller({ caller, device }: Who, ...checks: Check[]): Promise<User> {
+  const rules = confirmationRules(caller.id, device.address, setting('LIMITS'))
+  const user = await withDatabase(async () => {
+    await countAttempt(rules, new Date())
+    const found = await findEnabledUser(caller.id)
+    // The token outlives the account: to the client it is a token that is no longer good.
+    if (!found) throw new Problem('invalid_token')
+    return found
+  })
+  for (const check of checks) await check(user)
+  await withDatabase(() => forgive(rules, new Date()))
+  return user
+}
+
+/** @throws Problem `wrong_password` (403), from the check */
+export const hasPassword =
+  (password: string): Check =>
+  async (user) => {
+    const hashSettings = { pepper: setting('PEPPER'), cost: setting('BCRYPT_COST') }
+    const { matches } = await verifyPassword(password, user.passwordHash, hashSettings)
+    if (!matches) throw failed('wrong_password')
+  }
+
+/**
+ * Takes a code of the second factor.
+ * @throws Problem `wrong_code` (403), `mfa_not_enabled` (409), from the check
+ */
+export const hasCode =
+  (code: string): Check =>
+  async (user) => {
+    if (!user.totp) throw new Problem('mfa_not_enabled')
+    const factor = await withDatabase(() => useCode(user, code, setting('PEPPER'), new Date()))
+    if (!factor) throw failed('wrong_code')
+    if (factor === 'recovery_code') audit('authn_recovery_code_used')
+  }
+
+export function failed(reason: 'wrong_password' | 'wrong_code'): Problem {
+  audit('authn_confirmation_fail', { reason })
+  return new Problem(reason)
+}

@@ -1,0 +1,77 @@
+/**
+ * The Lambda that sends mail. The other functions invoke it and do not wait (lib/Invoke.ts); when it throws, Lambda
+ * invokes it again after one and two minutes.
+ */
+import { countAttempt, mailRules } from '../auth/Throttle.ts'
+import { withDatabase } from '../db.ts'
+import { audit } from '../lib/Audit.ts'
+import { hasSetting, setting } from '../lib/Config.ts'
+import { inRequest, loggable } from '../lib/Log.ts'
+import { type Mail, sendBySmtp, writeToFolder } from '../lib/Mail.ts'
+import { Problem } from '../lib/Problem.ts'
+import { findUserByEmail } from '../user/User.ts'
+import { issueEmailConfirmation, issuePasswordReset } from './Account.ts'
+import type { MailEvent, MailJob } from './MailJobs.ts'
+import { type Facts, linkMails, noticeMail, registeredAlready, render } from './MailTemplates.ts'
+
+/**
+ * Makes a mail and sends it, if there is one to be sent.
+ * @throws Error when it could not be sent: Lambda tries again
+ */
+export const mail = (event: MailEvent): Promise<void> =>
+  inRequest(event.origin, async () => {
+    const facts: Facts = {
+      product: setting('PRODUCT_NAME'),
+      appUrl: setting('APP_URL'),
+      time: new Date(event.time),
+      address: event.origin.address ?? undefined,
+    }
+    try {
+      const message = await compose(event, facts)
+      if (!message) return
+      await send(message)
+      audit('mail_sent', { mail: nameOf(event) })
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'too_many_attempts') {
+        audit('mail_suppressed', { mail: nameOf(event) })
+        return
+      }
+      audit('mail_failed', { mail: nameOf(event), error: loggable(error) })
+      throw error
+    }
+  })
+
+const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
+
+/** @returns undefined where nobody should get one */
+async function compose(job: MailJob, facts: Facts): Promise<Mail | undefined> {
+  const { email } = job
+  if (job.mail === 'notice') return render(noticeMail(facts, job.notice), facts.product, email)
+  const content = await withDatabase(async () => {
+    const now = new Date()
+    const user = job.mail === 'emailChange' ? { id: job.userId } : await recipient(job.mail, email)
+    if (!user) return undefined
+    await countAttempt(mailRules(job.mail, email, setting('LIMITS')), now)
+    if (job.mail === 'registeredAlready') return registeredAlready(facts)
+    if (job.mail === 'passwordReset') {
+      audit('authn_password_reset_requested', { userId: user.id })
+      return linkMails.passwordReset(facts, await issuePasswordReset(user.id, now))
+    }
+    return linkMails[job.mail](facts, await issueEmailConfirmation(user.id, email, now))
+  })
+  return content && render(content, facts.product, email)
+}
+
+async function recipient(
+  mail: 'emailVerification' | 'registeredAlready' | 'passwordReset',
+  email: string,
+): Promise<{ id: string } | undefined> {
+  const user = await findUserByEmail(email)
+  const isWanted = user && !user.disabled && !(mail === 'emailVerification' && user.emailVerified)
+  return isWanted ? user : undefined
+}
+
+const send = (message: Mail): Promise<void> | void =>
+  hasSetting('MAIL_FOLDER')
+    ? writeToFolder(message, setting('MAIL_FOLDER'))
+    : sendBySmtp(message, setting('SMTP_URL'), setting('MAIL_FROM'))

@@ -1,0 +1,46 @@
+/**
+ * What the function that sends mail is asked to do. Whoever asks does not wait for it, and does not look up whether
+ * there is an account: so neither the answer nor its time can tell.
+ */
+import { setting } from '../lib/Config.ts'
+import { invokeLater } from '../lib/Invoke.ts'
+import { origin, type Origin } from '../lib/Log.ts'
+
+/** Mails that tell what has happened to an account. */
+export type Notice =
+  | 'passwordChanged'
+  | 'passwordReset'
+  | 'emailChangeRequested'
+  | 'emailChanged'
+  | 'mfaEnabled'
+  | 'mfaDisabled'
+  | 'recoveryCodeUsed'
+  | 'recoveryCodesReplaced'
+  | 'accountDeleted'
+
+export type MailJob =
+  /** A link that confirms the e-mail, if there is an account whose e-mail is not verified. */
+  | { mail: 'emailVerification'; email: string }
+  /** Word that there is an account already, for whoever tries to register again (REGISTRATION=private). */
+  | { mail: 'registeredAlready'; email: string }
+  /** A link that resets the password, if there is an account. */
+  | { mail: 'passwordReset'; email: string }
+  /** A link that makes this the e-mail of the user. */
+  | { mail: 'emailChange'; userId: string; email: string }
+  | { mail: 'notice'; notice: Notice; email: string }
+
+/** The event of the function that sends mail. */
+export type MailEvent = MailJob & {
+  /** Who has asked. */
+  origin: Origin
+  /** When, as ISO 8601. */
+  time: string
+}
+
+/** Asks for a mail. Never fails: what goes wrong is logged. */
+export const mailLater = (job: MailJob): Promise<void> =>
+  invokeLater(setting('MAIL_FUNCTION_URL'), {
+    ...job,
+    origin: origin(),
+    time: new Date().toISOString(),
+  } satisfies MailEvent)

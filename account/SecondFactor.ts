@@ -1,0 +1,149 @@
+/**
+ * The second factor: time-based one-time passwords (TOTP, RFC 6238) of an authenticator app, and recovery codes for
+ * who has lost it. The app's secret is encrypted with a key made of the pepper, which is not in the database.
+ */
+import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
+import mongoose from 'mongoose'
+import { Secret, TOTP } from 'otpauth'
+import { type User, UserModel } from '../user/UserModel.ts'
+
+const STEP_SECONDS = 30
+/** Clocks of phones differ, and people type slowly: the code before and the one after count too (RFC 6238 section 5.2). */
+const WINDOW = 1
+/** Somebody who sets up an app takes so long at the most, in milliseconds. */
+const ENROLMENT_LIFETIME = 10 * 60 * 1000
+const RECOVERY_CODES = 10
+
+/** What an authenticator app needs. */
+export interface Enrolment {
+  /** Base32, for who types it in. */
+  secret: string
+  /** `otpauth://totp/...`, for a QR code. */
+  uri: string
+}
+
+/**
+ * Begins to set up an app; nothing is asked of it before a code of it has come.
+ * @param product as the app shall call it
+ * @param pepper of which the key is made
+ * @returns undefined when the second factor is on already
+ */
+export async function startEnrolment(
+  user: User,
+  product: string,
+  pepper: Buffer,
+  now: Date,
+): Promise<Enrolment | undefined> {
+  // RFC 4226 section 4: at least 128 bits, 160 recommended.
+  const totp = new TOTP({ issuer: product, label: user.email, secret: new Secret({ size: 20 }) })
+  const secret = encrypt(totp.secret.base32, user.id, pepper)
+  const expiresAt = new Date(now.getTime() + ENROLMENT_LIFETIME)
+  const { matchedCount } = await UserModel.updateOne(
+    { _id: user.id, totp: null },
+    { $set: { totpEnrolment: { secret, expiresAt } } },
+  )
+  return matchedCount > 0 ? { secret: totp.secret.base32, uri: totp.toString() } : undefined
+}
+
+/**
+ * Turns the second factor on, with the first code of the app; the code is then used up.
+ * @returns the recovery codes, which are not shown again, or undefined for a wrong code
+ */
+export async function confirmEnrolment(
+  user: User,
+  code: string,
+  pepper: Buffer,
+  now: Date,
+): Promise<string[] | undefined> {
+  const enrolment = user.totpEnrolment
+  if (!enrolment || enrolment.expiresAt <= now) return undefined
+  const lastStep = stepOf(code, decrypt(enrolment.secret, user.id, pepper), now)
+  if (lastStep === undefined) return undefined
+  const codes = newRecoveryCodes()
+  const { matchedCount } = await UserModel.updateOne(
+    { _id: user.id, totp: null, 'totpEnrolment.secret': enrolment.secret },
+    {
+      $set: { totp: { secret: enrolment.secret, lastStep }, recoveryCodes: codes.map(hash) },
+      $unset: { totpEnrolment: 1 },
+    },
+  )
+  return matchedCount > 0 ? codes : undefined
+}
+
+/**
+ * Takes a code: one of the app, or a recovery code. Each works once, also when many come at the same time.
+ * @returns which of the two it was, or undefined when it is wrong or used up
+ */
+export async function useCode(
+  user: User,
+  code: string,
+  pepper: Buffer,
+  now: Date,
+): Promise<'totp' | 'recovery_code' | undefined> {
+  if (!user.totp) return undefined
+  const text = code.replaceAll(/[\s-]/g, '').toLowerCase()
+  if (!/^\d{6}$/.test(text)) {
+    const { modifiedCount } = await UserModel.updateOne(
+      { _id: user.id, 'totp.secret': user.totp.secret, recoveryCodes: hash(text) },
+      { $pull: { recoveryCodes: hash(text) } },
+    )
+    return modifiedCount > 0 ? 'recovery_code' : undefined
+  }
+  const step = stepOf(text, decrypt(user.totp.secret, user.id, pepper), now)
+  if (step === undefined) return undefined
+  // RFC 6238 section 5.2: a verifier MUST NOT accept a code a second time.
+  const { modifiedCount } = await UserModel.updateOne(
+    { _id: user.id, 'totp.secret': user.totp.secret, 'totp.lastStep': mongoose.trusted({ $lt: step }) },
+    { $set: { 'totp.lastStep': step } },
+  )
+  return modifiedCount > 0 ? 'totp' : undefined
+}
+
+/** Turns the second factor off. */
+export async function removeSecondFactor(user: User): Promise<void> {
+  await UserModel.updateOne({ _id: user.id }, { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } })
+}
+
+/** Makes ten new recovery codes; those of before are void. */
+export async function replaceRecoveryCodes(user: User): Promise<string[]> {
+  const codes = newRecoveryCodes()
+  await UserModel.updateOne({ _id: user.id }, { $set: { recoveryCodes: codes.map(hash) } })
+  return codes
+}
+
+/** @returns the 30 s whose code it is, counted from 1970, or undefined */
+function stepOf(code: string, secret: string, now: Date): number | undefined {
+  const totp = new TOTP({ secret: Secret.fromBase32(secret), period: STEP_SECONDS })
+  const delta = totp.validate({ token: code, timestamp: now.getTime(), window: WINDOW })
+  return delta === null ? undefined : Math.floor(now.getTime() / 1000 / STEP_SECONDS) + delta
+}
+
+/** Of 120 bits each: with as many a plain hash is enough (OWASP ASVS 5.0, 6.5.2). Letters that nobody mixes up. */
+const newRecoveryCodes = (): string[] =>
+  Array.from({ length: RECOVERY_CODES }, () => {
+    const letters = Array.from(randomBytes(24), (byte) => 'abcdefghjkmnpqrstuvwxyz023456789'[byte % 32]).join(
+      '',
+    )
+    return letters.match(/.{6}/g)!.join('-')
+  })
+
+const hash = (recoveryCode: string) =>
+  createHash('sha256').update(recoveryCode.replaceAll('-', '')).digest('base64url')
+
+const keyFrom = (pepper: Buffer) => createHmac('sha256', pepper).update('second factor').digest()
+
+/** AES-256-GCM, bound to the user: a secret that is copied to another user does not decrypt there. */
+function encrypt(secret: string, userId: string, pepper: Buffer): string {
+  const nonce = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', keyFrom(pepper), nonce).setAAD(Buffer.from(userId))
+  const text = Buffer.concat([cipher.update(secret, 'utf8'), cipher.final()])
+  return Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')
+}
+
+/** @throws Error where it was not encrypted for this user, or with another pepper */
+function decrypt(stored: string, userId: string, pepper: Buffer): string {
+  const bytes = Buffer.from(stored, 'base64url')
+  const decipher = createDecipheriv('aes-256-gcm', keyFrom(pepper), bytes.subarray(0, 12))
+  decipher.setAAD(Buffer.from(userId)).setAuthTag(bytes.subarray(12, 28))
+  return decipher.update(bytes.subarray(28), undefined, 'utf8') + decipher.final('utf8')
+}

@@ -1,0 +1,123 @@
+/**
+ * Mail as it goes in a deployment: an endpoint that takes invocations as Lambda's does and runs the function that
+ * sends mail after it has answered, and an SMTP server that takes what it sends.
+ */
+import { createServer } from 'node:http'
+import type { AddressInfo, Server } from 'node:net'
+import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import PostalMime from 'postal-mime'
+import { SMTPServer } from 'smtp-server'
+import type { MailEvent } from '../../account/MailJobs.ts'
+import { until } from './until.ts'
+
+export interface ReceivedMail {
+  /** Of the envelope. */
+  to: string
+  from: string
+  subject: string
+  text: string
+  html: string
+  /** The token in its link, if any. */
+  token: string | undefined
+}
+
+export interface SmtpServer {
+  url: string
+  /** Waits for the next mail to somebody and takes it out. */
+  next: (to: string) => Promise<ReceivedMail>
+  /** How many mails nobody has taken yet. */
+  waiting: (to?: string) => number
+  /** Answers every mail with this from now on; undefined takes them again. */
+  refuse: (error: Error | undefined) => void
+  stop: () => Promise<void>
+}
+
+/** Starts an SMTP server on a free port, without TLS, as on a laptop. */
+export async function startSmtp(): Promise<SmtpServer> {
+  const mails: ReceivedMail[] = []
+  let refusal: Error | undefined
+  const receive = async (stream: Readable, to: string, done: (error?: Error) => void) => {
+    const { from, subject = '', text = '', html = '' } = await PostalMime.parse(await buffer(stream))
+    if (refusal) return done(refusal)
+    const [, token] = /#token=(\S+)/.exec(text) ?? []
+    mails.push({ to, from: `${from?.name} <${from?.address}>`, subject, text, html, token })
+    done()
+  }
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['STARTTLS'],
+    onData: (stream, { envelope }, done) =>
+      void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
+  })
+  server.on('error', () => undefined)
+  const port = await listen(server, server.server)
+  const find = (to: string) => mails.findIndex((mail) => mail.to === to)
+  return {
+    url: `smtp://127.0.0.1:${port}`,
+    next: async (to) => {
+      await until(() => find(to) >= 0, `a mail to ${to}`)
+      return mails.splice(find(to), 1)[0]!
+    },
+    waiting: (to) => mails.filter((mail) => to === undefined || mail.to === to).length,
+    refuse: (error) => (refusal = error),
+    stop: () => new Promise((done) => server.close(() => done())),
+  }
+}
+
+export interface MailFunction {
+  url: string
+  /** Every invocation so far. */
+  events: MailEvent[]
+  /** Waits until nothing is being done any more. */
+  settled: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+/**
+ * Starts an endpoint of asynchronous invocations (Lambda's Invoke with the type Event).
+ * @param run the function; what it throws is what Lambda would try again
+ */
+export async function startMailFunction(run: (event: MailEvent) => Promise<unknown>): Promise<MailFunction> {
+  const events: MailEvent[] = []
+  let running = 0
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk) => (body += String(chunk)))
+    request.on('end', () => {
+      const isSigned = request.headers.authorization?.startsWith('AWS4-HMAC-SHA256 ')
+      if (request.headers['x-amz-invocation-type'] !== 'Event' || !isSigned) {
+        response.writeHead(400).end()
+        return
+      }
+      running++
+      response.writeHead(202).end(() => {
+        const event = JSON.parse(body) as MailEvent
+        events.push(event)
+        run(event)
+          .catch(() => undefined)
+          .finally(() => running--)
+      })
+    })
+  })
+  const port = await listen(server, server)
+  return {
+    url: `http://127.0.0.1:${port}/2015-03-31/functions/auth-dev-mail/invocations`,
+    events,
+    settled: () => until(() => running === 0, 'the end of all invocations'),
+    stop: () =>
+      new Promise((done) => {
+        server.close(() => done())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+interface Listener {
+  listen: (port: number, host: string, listening: () => void) => unknown
+}
+
+async function listen(server: Listener, socket: Server): Promise<number> {
+  await new Promise<void>((done) => void server.listen(0, '127.0.0.1', done))
+  return (socket.address() as AddressInfo).port
+}
