@@ -28,7 +28,7 @@ export async function renameUser(id: string, name: string): Promise<User | undef
 }
 
 /**
- * Replaces the password of a user, ends the sessions and makes a link to reset it void.
+ * Replaces the password of a user, ends the sessions and makes every link that was sent void.
  * @param user as it was when the current password was checked
  * @returns the changed user
  * @throws Problem `unavailable` (503) when another request has changed the password, or the account, meanwhile
@@ -43,10 +43,11 @@ export async function changePassword(user: User, passwordHash: string, now: Date
   return changed
 }
 
+/** Whatever somebody who knew the old one has begun is void too: another e-mail, another authenticator app. */
 const newPassword = (passwordHash: string) => ({
   $set: { passwordHash },
   $inc: { sessionVersion: 1 },
-  $unset: { passwordReset: 1 },
+  $unset: { passwordReset: 1, emailConfirmation: 1, totpEnrolment: 1 },
 })
 
 /** Makes the token that resets a password; those of before are void. */
@@ -76,13 +77,22 @@ export async function resetPassword(token: string, passwordHash: string, now: Da
 
 /**
  * Makes the token that confirms an e-mail; those of before are void.
+ * @param user as when the mail was asked for
  * @param email the user's own, or the one that takes its place when it is confirmed
+ * @returns undefined when the sessions of the user were ended since: whoever asked may not have been the owner
  */
-export async function issueEmailConfirmation(userId: string, email: string, now: Date): Promise<string> {
-  const { token, hash } = newToken(userId)
+export async function issueEmailConfirmation(
+  user: Pick<User, 'id' | 'sessionVersion'>,
+  email: string,
+  now: Date,
+): Promise<string | undefined> {
+  const { token, hash } = newToken(user.id)
   const expiresAt = new Date(now.getTime() + CONFIRMATION_LIFETIME)
-  await UserModel.updateOne({ _id: userId }, { $set: { emailConfirmation: { hash, email, expiresAt } } })
-  return token
+  const { matchedCount } = await UserModel.updateOne(
+    { _id: user.id, sessionVersion: user.sessionVersion },
+    { $set: { emailConfirmation: { hash, email, expiresAt } } },
+  )
+  return matchedCount > 0 ? token : undefined
 }
 
 /**

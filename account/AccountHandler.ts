@@ -62,7 +62,12 @@ export const changeMyEmail = route(
     const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
     audit('user_email_change_requested')
     await Promise.all([
-      mailLater({ mail: 'emailChange', userId: user.id, email: body.email }),
+      mailLater({
+        mail: 'emailChange',
+        userId: user.id,
+        sessionVersion: user.sessionVersion,
+        email: body.email,
+      }),
       mailLater({ mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
     ])
     return accepted('A mail with a link to confirm the new address is on its way to it.')

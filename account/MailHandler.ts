@@ -10,6 +10,7 @@ import { inRequest, loggable } from '../lib/Log.ts'
 import { type Mail, sendBySmtp, writeToFolder } from '../lib/Mail.ts'
 import { Problem } from '../lib/Problem.ts'
 import { findUserByEmail } from '../user/User.ts'
+import type { User } from '../user/UserModel.ts'
 import { issueEmailConfirmation, issuePasswordReset } from './Account.ts'
 import type { MailEvent, MailJob } from './MailJobs.ts'
 import { type Facts, linkMails, noticeMail, registeredAlready, render } from './MailTemplates.ts'
@@ -49,7 +50,10 @@ async function compose(job: MailJob, facts: Facts): Promise<Mail | undefined> {
   if (job.mail === 'notice') return render(noticeMail(facts, job.notice), facts.product, email)
   const content = await withDatabase(async () => {
     const now = new Date()
-    const user = job.mail === 'emailChange' ? { id: job.userId } : await recipient(job.mail, email)
+    const user =
+      job.mail === 'emailChange'
+        ? { id: job.userId, sessionVersion: job.sessionVersion }
+        : await recipient(job.mail, email)
     if (!user) return undefined
     await countAttempt(mailRules(job.mail, email, setting('LIMITS')), now)
     if (job.mail === 'registeredAlready') return registeredAlready(facts)
@@ -57,15 +61,16 @@ async function compose(job: MailJob, facts: Facts): Promise<Mail | undefined> {
       audit('authn_password_reset_requested', { userId: user.id })
       return linkMails.passwordReset(facts, await issuePasswordReset(user.id, now))
     }
-    return linkMails[job.mail](facts, await issueEmailConfirmation(user.id, email, now))
+    const token = await issueEmailConfirmation(user, email, now)
+    return token && linkMails[job.mail](facts, token)
   })
-  return content && render(content, facts.product, email)
+  return content ? render(content, facts.product, email) : undefined
 }
 
 async function recipient(
   mail: 'emailVerification' | 'registeredAlready' | 'passwordReset',
   email: string,
-): Promise<{ id: string } | undefined> {
+): Promise<User | undefined> {
   const user = await findUserByEmail(email)
   const isWanted = user && !user.disabled && !(mail === 'emailVerification' && user.emailVerified)
   return isWanted ? user : undefined

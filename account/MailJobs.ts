@@ -25,8 +25,8 @@ export type MailJob =
   | { mail: 'registeredAlready'; email: string }
   /** A link that resets the password, if there is an account. */
   | { mail: 'passwordReset'; email: string }
-  /** A link that makes this the e-mail of the user. */
-  | { mail: 'emailChange'; userId: string; email: string }
+  /** A link that makes this the e-mail of the user, unless the sessions were ended since. */
+  | { mail: 'emailChange'; userId: string; sessionVersion: number; email: string }
   | { mail: 'notice'; notice: Notice; email: string }
 
 /** The event of the function that sends mail. */

@@ -11,16 +11,35 @@ import { Problem } from '../lib/Problem.ts'
 import { fields } from '../user/User.ts'
 import { confirmCaller, failed, hasCode, hasPassword } from './Confirmation.ts'
 import { mailLater } from './MailJobs.ts'
-import { confirmEnrolment, removeSecondFactor, replaceRecoveryCodes, startEnrolment } from './SecondFactor.ts'
+import {
+  confirmEnrolment,
+  describeSecondFactor,
+  removeSecondFactor,
+  replaceRecoveryCodes,
+  startEnrolment,
+} from './SecondFactor.ts'
 
 const currentPassword = fields.password
 const code = z.string().check(z.maxLength(64, 'must be a code'))
 
-/** POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. */
+/** GET /me/mfa: 200 `{ totp, recoveryCodesLeft }`. */
+export const mfa = route({}, ({ caller }) =>
+  withDatabase(async () => {
+    const body = await describeSecondFactor(caller.id)
+    if (!body) throw new Problem('invalid_token')
+    return { status: 200, body }
+  }),
+)
+
+/**
+ * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. The e-mail must be verified: a
+ * stranger who has registered with it could lock its owner out for good.
+ */
 export const startTotp = route(
   { body: z.strictObject({ currentPassword }) },
   async ({ body, caller, device }) => {
     const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+    if (!user.emailVerified) throw new Problem('email_not_verified')
     const enrolment = await withDatabase(() =>
       startEnrolment(user, setting('PRODUCT_NAME'), setting('PEPPER'), new Date()),
     )

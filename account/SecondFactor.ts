@@ -99,6 +99,16 @@ export async function useCode(
   return modifiedCount > 0 ? 'totp' : undefined
 }
 
+/** Whether the second factor is on, and how many recovery codes are left; undefined without a user. */
+export async function describeSecondFactor(
+  userId: string,
+): Promise<{ totp: boolean; recoveryCodesLeft: number } | undefined> {
+  const document = await UserModel.findById(userId).select({ totp: 1, recoveryCodes: 1 }).lean()
+  return document
+    ? { totp: document.totp !== undefined, recoveryCodesLeft: document.recoveryCodes?.length ?? 0 }
+    : undefined
+}
+
 /** Turns the second factor off. */
 export async function removeSecondFactor(user: User): Promise<void> {
   await UserModel.updateOne({ _id: user.id }, { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } })

@@ -52,9 +52,9 @@ export const register = route(
 
 /** One answer, and one time, whether the e-mail is taken or not: the mail tells its owner. */
 async function registerPrivately(user: Parameters<typeof offerUser>[0]): Promise<Answer> {
-  const isNew = await withDatabase(() => offerUser(user, new Date()))
-  if (isNew) audit('user_created')
-  await mailLater({ mail: isNew ? 'emailVerification' : 'registeredAlready', email: user.email })
+  const userId = await withDatabase(() => offerUser(user, new Date()))
+  if (userId) audit('user_created', { userId })
+  await mailLater({ mail: userId ? 'emailVerification' : 'registeredAlready', email: user.email })
   return REGISTERED
 }
 

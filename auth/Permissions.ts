@@ -13,6 +13,7 @@ const own: readonly Route[] = [
   'DELETE /me',
   'POST /me/password',
   'POST /me/email',
+  'GET /me/mfa',
   'POST /me/mfa/totp',
   'POST /me/mfa/totp/confirm',
   'DELETE /me/mfa/totp',

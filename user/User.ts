@@ -87,19 +87,19 @@ export async function createUser(
 
 /**
  * Stores a new user unless the e-mail is taken: one write either way, so that its time does not tell.
- * @returns whether it was stored
+ * @returns its id, or undefined when the e-mail is taken
  */
 export async function offerUser(
   user: Pick<User, 'name' | 'email' | 'passwordHash' | 'roles'>,
   now: Date,
-): Promise<boolean> {
+): Promise<string | undefined> {
   const { email, ...rest } = new UserModel({ ...user, createdAt: now }).toObject()
   const { upsertedCount } = await UserModel.updateOne(
     { email },
     { $set: { registrationTriedAt: now }, $setOnInsert: rest },
     { upsert: true },
   )
-  return upsertedCount > 0
+  return upsertedCount > 0 ? String(rest._id) : undefined
 }
 
 /** @param email normalised */
