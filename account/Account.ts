@@ -9,6 +9,7 @@ import {
   type Document,
   isDuplicate,
   outdateTokens,
+  sameSessions,
   toUser,
   type User,
   UserModel,
@@ -88,10 +89,9 @@ export async function issueEmailConfirmation(
 ): Promise<string | undefined> {
   const { token, hash } = newToken(user.id)
   const expiresAt = new Date(now.getTime() + CONFIRMATION_LIFETIME)
-  const { matchedCount } = await UserModel.updateOne(
-    { _id: user.id, sessionVersion: user.sessionVersion },
-    { $set: { emailConfirmation: { hash, email, expiresAt } } },
-  )
+  const { matchedCount } = await UserModel.updateOne(sameSessions(user), {
+    $set: { emailConfirmation: { hash, email, expiresAt } },
+  })
   return matchedCount > 0 ? token : undefined
 }
 

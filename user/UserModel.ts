@@ -103,6 +103,13 @@ export async function outdateTokens(
   return document ? toUser(document) : undefined
 }
 
+/** Finds a user only while no sessions were ended since it was read. */
+export const sameSessions = ({ id, sessionVersion }: Pick<User, 'id' | 'sessionVersion'>) => ({
+  _id: id,
+  // Users that another system has stored may lack it.
+  sessionVersion: mongoose.trusted({ $in: sessionVersion === 0 ? [0, null] : [sessionVersion] }),
+})
+
 /** Whether a write failed because the e-mail is another user's. */
 export const isDuplicate = (error: unknown): boolean =>
   error instanceof mongoose.mongo.MongoServerError && error.code === 11000

@@ -83,8 +83,9 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   const signIn = async (email: string, password = PASSWORD) =>
     signedIn(email, (await call('login', { email, password })).body)
 
-  /** Sets an authenticator app up for somebody. */
-  const withApp = async (person: Person) => {
+  /** Sets an authenticator app up for somebody, whose e-mail it confirms before. */
+  const withApp = async (person: Person & { confirmation: string }) => {
+    await call('verifyEmail', { token: person.confirmation })
     const { body } = await call('startTotp', { currentPassword: PASSWORD }, person)
     const totp = new TOTP({ secret: Secret.fromBase32(body['secret']!) })
     /** The code of a 30 s so many after this one. */

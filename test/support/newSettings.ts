@@ -24,7 +24,11 @@ export function newSettings() {
     REGISTRATION: 'open',
     EMAIL_VERIFICATION: 'optional',
     // All tests come from one address.
-    LIMITS: JSON.stringify({ loginsPerAddress: 1_000_000, registrationsPerAddress: 1_000_000, refreshesPerSession: 10_000 }),
+    LIMITS: JSON.stringify({
+      loginsPerAddress: 1_000_000,
+      registrationsPerAddress: 1_000_000,
+      refreshesPerSession: 10_000,
+    }),
     POWERTOOLS_LOG_LEVEL: 'SILENT',
   }
 }
