@@ -12,7 +12,8 @@ import { dropDatabase, onDatabase } from '../support/database.ts'
 
 const DB = process.env['DB']!
 const SECOND = 1000
-const DAY = 24 * 60 * 60 * SECOND
+const HOUR = 60 * 60 * SECOND
+const DAY = 24 * HOUR
 const START = Date.parse('2026-01-01T12:00:00Z')
 const at = (milliseconds: number) => new Date(START + milliseconds)
 const key = randomBytes(32)
@@ -72,8 +73,8 @@ describe('a refresh token', () => {
     expect(await rotate(successor!, 31 * SECOND)).toBe(INVALID)
     expect(warn.mock.calls).toEqual([
       [
-        expect.stringContaining('used twice'),
-        { sessionId, userId: user.id, usedGeneration: 0, currentGeneration: 1 },
+        'authn_token_reuse',
+        { event: 'authn_token_reuse', sessionId, userId: user.id, usedGeneration: 0, currentGeneration: 1 },
       ],
     ])
     // The log names the session, and holds nothing that could be used.
@@ -190,12 +191,13 @@ test('the list of sessions shows where each was last used, and none that has end
   expect(await withDatabase(() => listSessions(owner, at(7 * DAY)))).toHaveLength(1)
 })
 
-test('a use within the grace changes nothing of what the list shows', async () => {
+test('a use within the grace is counted, and changes nothing of what the list shows', async () => {
   const { sessionId, refreshToken } = await start()
   await rotate(refreshToken, SECOND)
   const before = await stored(sessionId)
   await rotate(refreshToken, 2 * SECOND, { userAgent: 'another', address: '198.51.100.1' })
-  expect(await stored(sessionId)).toEqual(before)
+  expect(before).toMatchObject({ uses: 1, usesExpireAt: at(SECOND + HOUR) })
+  expect(await stored(sessionId)).toEqual({ ...before, uses: 2 })
 })
 
 test.each(['$userId', '$$ROOT', '$', '{"$literal":1}'])(

@@ -208,13 +208,26 @@ test.each([{ path: '/register' }, { path: '/login' }, { path: '/me' }, { path: '
   },
 )
 
-test('the log holds the two lines of the connection, and no password, token or e-mail', async () => {
+test('the log holds the two lines of the connection, whose doing each line is, and no password, token or e-mail', async () => {
   const { token } = (await (await post('/login', { email: ann.email, password: ann.password })).json()) as {
     token: string
   }
-  const log = api.output()
-  expect(log).toContain('=> using new database connection')
-  expect(log).toContain('=> using existing database connection')
+  const [, output] = api.output().split('The API is at')[1]!.split('/users\n') as [string, string]
+  // A mail that nobody sends is printed, for who develops here.
+  const lines = output.split('\n').filter((line) => !line.startsWith('Mail to '))
   for (const secret of [ann.password, token, ann.email, '$2b$'])
-    expect(log.split('The API is at')[1]!.split('/users\n')[1]).not.toContain(secret)
+    expect(lines.join('\n')).not.toContain(secret)
+
+  const log = lines
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as { message: string; service: string })
+  const messages = log.map(({ message }) => message)
+  expect(messages).toContain('=> using new database connection')
+  expect(messages).toContain('=> using existing database connection')
+  // The authorizer is told neither the request's id nor its address.
+  const ofRequests = log.filter(({ service }) => service !== 'auth-dev-verifyToken')
+  expect(ofRequests.length).toBeGreaterThan(10)
+  for (const line of ofRequests) {
+    expect(line).toMatchObject({ requestId: expect.any(String), address: '127.0.0.1' })
+  }
 })

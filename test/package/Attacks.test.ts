@@ -64,9 +64,7 @@ async function reasonsInLog(): Promise<string[]> {
   const lines = (await container.stop())
     .split('\n')
     .filter((line) => line !== '')
-    .map(
-      (line) => JSON.parse(line) as { level: string; message: string; reason?: string; timestamp?: string },
-    )
+    .map((line) => JSON.parse(line) as { level: string; event?: string; reason?: string; timestamp?: string })
   expect(lines.filter(({ level }) => level !== 'INFO')).toEqual([])
   const text = lines.map((line) => stringsIn({ ...line, timestamp: '' }).join(' ')).join('\n')
   const ours = [PARTIES.issuer, PARTIES.audience]
@@ -74,7 +72,7 @@ async function reasonsInLog(): Promise<string[]> {
     .filter((piece) => !ours.some((name) => name.includes(piece)))
     .filter((piece) => text.includes(piece))
   expect(found).toEqual([])
-  return lines.filter(({ message }) => message === 'token refused').map(({ reason }) => reason!)
+  return lines.filter(({ event }) => event === 'authz_token_refused').map(({ reason }) => reason!)
 }
 
 /** By what a token would be known: its parts as they are, and the texts in them. */

@@ -21,7 +21,7 @@ function refusal(token: string, now = NOW): string {
 }
 
 describe('the signer', () => {
-  const subject = { id: 'u1', roles: ['user', 'admin'], emailVerified: false, tokenVersion: 7 }
+  const subject = { id: 'u1', roles: ['user', 'admin'], emailVerified: true, tokenVersion: 7 }
   const token = issue(subject, 's1', NOW)
   const [head, body, signature] = token.split('.').map((part) => Buffer.from(part, 'base64url')) as [
     Buffer,
@@ -40,6 +40,7 @@ describe('the signer', () => {
       sub: 'u1',
       sid: 's1',
       roles: ['user', 'admin'],
+      email_verified: true,
       ver: 7,
       iat: IAT,
       exp: IAT + 15 * 60,

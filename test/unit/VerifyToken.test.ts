@@ -18,12 +18,8 @@ const ROOT = resolve(__dirname, '../..')
 const STAGE = METHOD_ARN.split('/', 2).join('/')
 const parties = { issuer: setting('ISSUER'), audience: setting('AUDIENCE') }
 const issue = signer(setting('SIGNING_KEYS'), parties)
-const tokenOf = (roles: string[], issuedAt = new Date()) =>
-  issue(
-    { id: '65f000000000000000000001', roles, emailVerified: false, tokenVersion: 0 },
-    'session-1',
-    issuedAt,
-  )
+const tokenOf = (roles: string[], issuedAt = new Date(), emailVerified = false) =>
+  issue({ id: '65f000000000000000000001', roles, emailVerified, tokenVersion: 0 }, 'session-1', issuedAt)
 const TOKEN = tokenOf(['user'])
 /** `GET /users/{id}` as the ARN of one call. */
 const arnOf = (route: string) =>
@@ -96,11 +92,20 @@ describe('the policy of a user', () => {
   })
 })
 
-test('the answer names the user and gives handlers scalars only, since API Gateway refuses others', async () => {
-  const { principalId, context } = await handler(authorizerEvent(tokenOf(['user', 'admin'])))
-  expect(principalId).toBe('65f000000000000000000001')
-  expect(context).toEqual({ id: '65f000000000000000000001', sessionId: 'session-1', roles: 'user admin' })
-})
+test.each([true, false])(
+  'the answer names the user and gives handlers scalars only, since API Gateway refuses others; the e-mail is verified: %s',
+  async (emailVerified) => {
+    const token = tokenOf(['user', 'admin'], new Date(), emailVerified)
+    const { principalId, context } = await handler(authorizerEvent(token))
+    expect(principalId).toBe('65f000000000000000000001')
+    expect(context).toEqual({
+      id: '65f000000000000000000001',
+      sessionId: 'session-1',
+      roles: 'user admin',
+      emailVerified,
+    })
+  },
+)
 
 /** Authorization headers that are good. */
 const accepted = [
