@@ -62,6 +62,9 @@ const webOrigin = z
 
 const url = (message: string) => z.string().check(z.regex(/^https?:\/\/[^?#\s'"]*[^/?#\s'"]$/, message))
 
+/** One address: no list, no comment (RFC 5322), and nothing that ends a header. */
+const mailbox = String.raw`[^\s\p{C}<>@"\\:;(),]+@[\p{L}\p{N}.-]+`
+
 /**
  * How often something may be tried before the answer is 429 (auth/Throttle.ts): what it is when LIMITS does not say,
  * and the most that a deployment takes. So the guessing of a password cannot be left open by accident.
@@ -138,9 +141,9 @@ export const schema = {
   SMTP_URL: z
     .string()
     .check(
-      z.regex(
-        /^smtps?:\/\/[^\s/?#]+(\/?\?\S*)?$/,
-        'must begin with smtps:// or smtp://, its password percent-encoded',
+      z.refine(
+        (text) => /^smtps?:\/\/[^\s/?#]+\/?(\?\S*)?$/.test(text) && URL.canParse(text),
+        'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, its user and password percent-encoded',
       ),
     ),
   /** Sender of every mail. */
@@ -148,12 +151,19 @@ export const schema = {
     .string()
     .check(
       z.regex(
-        /^([^<>"\r\n@]+<[^\s<>@]+@[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+)$/,
-        'must be an address, or a name with an address such as Example <no-reply@example.com>',
+        new RegExp(`^(${mailbox}|[^\\p{C}<>@"\\\\:;()]+<${mailbox}>)$`, 'u'),
+        'must be an address, or a plain name with an address such as Example <no-reply@example.com>',
       ),
     ),
   /** What the mails and authenticator apps call the product. */
-  PRODUCT_NAME: z.string().check(z.regex(/^[^\p{C}<>:]{1,50}$/u, 'must be 1 to 50 characters')),
+  PRODUCT_NAME: z
+    .string()
+    .check(
+      z.regex(
+        /^(?! )[^\p{C}\p{Zl}\p{Zp}<>:]{1,50}(?<! )$/u,
+        'must be 1 to 50 printable characters other than <, > and :, with no space at either end',
+      ),
+    ),
   /** Where the links in mails lead. */
   APP_URL: url('must be the URL of your pages, without a query and without a slash at its end'),
   /** Where the function that sends mail is invoked; made by the deployment, never set by hand. */
@@ -172,6 +182,7 @@ export const schema = {
         Object.fromEntries(limitNames.map((name) => [name, z.optional(limit)])) as {
           [Name in keyof Limits]: z.ZodMiniOptional<typeof limit>
         },
+        { error: 'must be a JSON object such as {"loginFailures": 5}' },
       ),
       z.transform((given): Limits => ({ ...defaultLimits, ...(given as Partial<Limits>) })),
     ),

@@ -3,7 +3,7 @@
  */
 import { publicKeys } from '../../auth/Tokens.ts'
 import { newSecrets } from '../../dev/Secrets.ts'
-import { type SettingName, parseSetting } from '../../lib/Settings.ts'
+import { limits, type SettingName, parseSetting } from '../../lib/Settings.ts'
 import { newKey } from '../support/forge.ts'
 import { messageOf } from '../support/messageOf.ts'
 
@@ -12,6 +12,7 @@ const other = newKey()
 const { d: _d, ...publicJwk } = jwk
 const ring = (...keys: unknown[]) => JSON.stringify({ keys })
 const KEY = newSecrets().PEPPER
+const defaults = Object.fromEntries(Object.entries(limits).map(([name, [usual]]) => [name, usual]))
 
 test.each<{ name: string; setting: SettingName; text: string; want?: unknown }>([
   { name: 'a local database', setting: 'DB', text: 'mongodb://127.0.0.1:27017/auth' },
@@ -36,6 +37,34 @@ test.each<{ name: string; setting: SettingName; text: string; want?: unknown }>(
   { name: 'everybody', setting: 'CORS_ORIGIN', text: '*' },
   { name: 'an origin', setting: 'CORS_ORIGIN', text: 'https://app.example.com' },
   { name: 'a laptop', setting: 'CORS_ORIGIN', text: 'http://localhost:5173' },
+  { name: 'TLS from the start', setting: 'SMTP_URL', text: 'smtps://user:p%40ss@smtp.example.com:465' },
+  { name: 'STARTTLS', setting: 'SMTP_URL', text: 'smtp://user%40example.com:p@smtp.example.com:587' },
+  { name: 'a server without a password', setting: 'SMTP_URL', text: 'smtp://smtp.example.com' },
+  { name: 'a slash at its end', setting: 'SMTP_URL', text: 'smtp://127.0.0.1:2525/' },
+  { name: 'IPv6', setting: 'SMTP_URL', text: 'smtp://[::1]:2525' },
+  { name: 'options', setting: 'SMTP_URL', text: 'smtps://smtp.example.com/?name=auth.example.com' },
+  { name: 'an address', setting: 'MAIL_FROM', text: 'no-reply@example.com' },
+  { name: 'a name', setting: 'MAIL_FROM', text: 'Example <no-reply@example.com>' },
+  { name: 'a name with a comma', setting: 'MAIL_FROM', text: 'Smith & Söhne, Inc. <no-reply@example.com>' },
+  { name: 'a tag', setting: 'MAIL_FROM', text: 'Example <no-reply+auth@mail.example.com>' },
+  { name: 'a domain in Unicode', setting: 'MAIL_FROM', text: 'no-reply@bücher.example' },
+  { name: 'a word', setting: 'PRODUCT_NAME', text: 'Auth' },
+  { name: 'words', setting: 'PRODUCT_NAME', text: 'Smith & Söhne, "the" shop' },
+  { name: '50 characters', setting: 'PRODUCT_NAME', text: '名'.repeat(50) },
+  { name: 'a domain', setting: 'APP_URL', text: 'https://app.example.com' },
+  { name: 'a path', setting: 'APP_URL', text: 'https://example.com/account' },
+  { name: 'a laptop', setting: 'APP_URL', text: 'http://localhost:5173' },
+  { name: 'open', setting: 'REGISTRATION', text: 'open' },
+  { name: 'private', setting: 'REGISTRATION', text: 'private' },
+  { name: 'optional', setting: 'EMAIL_VERIFICATION', text: 'optional' },
+  { name: 'required', setting: 'EMAIL_VERIFICATION', text: 'required' },
+  { name: 'none, and fills all in', setting: 'LIMITS', text: '{}', want: defaults },
+  {
+    name: 'some, and fills the others in',
+    setting: 'LIMITS',
+    text: '{"loginFailures":1,"loginsPerAddress":1000000}',
+    want: { ...defaults, loginFailures: 1, loginsPerAddress: 1_000_000 },
+  },
   { name: 'the least', setting: 'BCRYPT_COST', text: '4', want: 4 },
   { name: 'the most', setting: 'BCRYPT_COST', text: '15', want: 15 },
   { name: 'the least', setting: 'PASSWORD_MIN_LENGTH', text: '8', want: 8 },
@@ -164,6 +193,128 @@ refuses(
     'must be an origin such as https://app.example.com, or *',
   ),
 )
+
+const SMTP =
+  'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, its user and password percent-encoded'
+
+refuses(
+  'SMTP_URL',
+  all(
+    [
+      '',
+      'smtp://',
+      'smtp.example.com',
+      `https://user:${SECRET}@smtp.example.com`,
+      `smtp://user:${SECRET}@`,
+      'smtp://:587',
+      'smtp://smtp.example.com:99999',
+      'smtp://smtp.example.com:port',
+      `smtp://user:${SECRET}#@smtp.example.com`,
+      `smtp://user:${SECRET}/@smtp.example.com`,
+      `smtp://user:${SECRET} x@smtp.example.com`,
+      'smtp://smtp.example.com/path',
+      'smtp://smtp.example.com#fragment',
+      ' smtp://smtp.example.com',
+      'smtp://smtp.example.com\n',
+      'smtp://smtp.example.com\r\nRSET',
+      'smtp://smtp.example.com/?name=a\r\nRSET',
+    ],
+    SMTP,
+  ),
+)
+
+refuses(
+  'MAIL_FROM',
+  all(
+    [
+      '',
+      'no-reply',
+      '@example.com',
+      'no-reply@',
+      'Example no-reply@example.com',
+      '<no-reply@example.com>',
+      'Example <no-reply@example.com',
+      'Example <no-reply@example.com> ',
+      'Example <no-reply>',
+      'a@example.com, b@example.com',
+      'a,b@example.com',
+      'Example <a@example.com>, <b@example.com>',
+      'Example: <a@example.com>;',
+      'Group:a@example.com',
+      'Example (comment) <a@example.com>',
+      '"Example" <a@example.com>',
+      'no-reply@example.com\n',
+      'no-reply@example.com\r\nBcc: all@example.com',
+      'Example\r\nBcc: all <no-reply@example.com>',
+      'Example\nX <no-reply@example.com>',
+      'Example <no-reply@example.com\r\nRCPT TO:<all@example.com>>',
+      'Example\u0000 <no-reply@example.com>',
+      'Example \u202E <no-reply@example.com>',
+    ],
+    'must be an address, or a plain name with an address such as Example <no-reply@example.com>',
+  ),
+)
+
+const PRODUCT = 'must be 1 to 50 printable characters other than <, > and :, with no space at either end'
+refuses('PRODUCT_NAME', [
+  ...all(
+    [
+      '',
+      ' ',
+      'Example ',
+      '<b>Example</b>',
+      'Example: the shop',
+      'Example\n',
+      'Example\r\nBcc: all@example.com',
+      'Example\u2028',
+      'Example\u202E',
+    ],
+    PRODUCT,
+  ),
+  { name: '51 characters', text: 'a'.repeat(51), want: ` ${PRODUCT}` },
+])
+
+refuses(
+  'APP_URL',
+  all(
+    [
+      '',
+      'app.example.com',
+      'javascript:alert(1)',
+      'ftp://app.example.com',
+      'https://',
+      'https://app.example.com/',
+      `https://app.example.com?token=${SECRET}`,
+      'https://app.example.com#/account',
+      'https://app.example.com\r\nX: 1',
+      'https://app.example.com" onclick="x',
+    ],
+    'must be the URL of your pages, without a query and without a slash at its end',
+  ),
+)
+
+refuses('REGISTRATION', all(['', 'closed', 'Private', 'open ', 'true'], 'must be open or private'))
+refuses('EMAIL_VERIFICATION', all(['', 'Required', 'none', 'false'], 'must be optional or required'))
+
+const LIMITS_OBJECT = ' must be a JSON object such as {"loginFailures": 5}'
+const NUMBER = '.loginFailures must be a whole number from 1 to 1000000'
+refuses('LIMITS', [
+  ...['', 'none', '{', '{loginFailures: 5}', 'null', '5', '[]', '"{}"'].map((text) => ({
+    name: JSON.stringify(text),
+    text,
+    want: LIMITS_OBJECT,
+  })),
+  ...['0', '-1', '1.5', '1e9', '1000001', '1e999', '"5"', '"off"', 'null', 'false', '[5]', '{}'].map(
+    (value) => ({ name: value, text: `{"loginFailures":${value}}`, want: NUMBER }),
+  ),
+  { name: 'a misspelt one', text: '{"loginFailure":5}', want: ' has an unknown member loginFailure' },
+  { name: '__proto__', text: '{"__proto__":{"loginFailures":9}}', want: ' has an unknown member __proto__' },
+  { name: 'a comment', text: '{"// off":5}', want: ' has an unknown member // off' },
+])
+
+test('no limit is more by default than a deployment takes', () => {
+  for (const [usual, most] of Object.values(limits)) expect(usual).toBeLessThanOrEqual(most)
+})
 
 refuses(
   'BCRYPT_COST',
