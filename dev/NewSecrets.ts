@@ -13,7 +13,7 @@ if (!isStage(stage) || stage === LOCAL_STAGE) {
   process.exitCode = 1
 } else if (generateSecrets(process.cwd(), file)) {
   process.stdout.write(
-    `Made ${file} (git-ignored). Fill in DB, keep a copy in a safe place, then: npx sls deploy --stage ${stage}\n`,
+    `Made ${file} (git-ignored). Fill in DB, SMTP_URL and MAIL_FROM, keep a copy in a safe place, then: npx sls deploy --stage ${stage}\n`,
   )
 } else {
   process.stderr.write(

@@ -31,9 +31,9 @@ describe('generateSecrets', () => {
     expect(statSync(join(folder, 'secrets.json')).mode & 0o777).toBe(onlyOwner)
   })
 
-  test('makes secrets that are good for everything but the database', () => {
+  test('makes secrets that are good for everything but the database and mail', () => {
     generateSecrets(folder)
-    expect(read().missing()).toEqual(['DB'])
+    expect(read().missing()).toEqual(['DB', 'SMTP_URL', 'MAIL_FROM'])
     expect(parseSetting('PEPPER', read().get('PEPPER')!)).toHaveLength(32)
     expect(parseSetting('REFRESH_TOKEN_KEY', read().get('REFRESH_TOKEN_KEY')!)).toHaveLength(32)
   })
@@ -118,6 +118,19 @@ describe('a setting comes from', () => {
     write(file)
     expect(read().get('BCRYPT_COST')).toBe(want)
   })
+
+  test.each([
+    { name: 'an object', LIMITS: { loginFailures: 7 } },
+    { name: 'text', LIMITS: '{"loginFailures":7}' },
+  ])('the file, LIMITS as $name', ({ LIMITS }) => {
+    write({ LIMITS })
+    expect(read().get('LIMITS')).toBe('{"loginFailures":7}')
+  })
+
+  test('the environment, LIMITS as text', () => {
+    write({ LIMITS: { loginFailures: 7 } })
+    expect(read({ LIMITS: '{"loginFailures":8}' }).get('LIMITS')).toBe('{"loginFailures":8}')
+  })
 })
 
 describe('VERIFICATION_KEYS', () => {
@@ -138,10 +151,16 @@ describe('VERIFICATION_KEYS', () => {
   })
 })
 
+const mail = { SMTP_URL: 'smtps://mail.test', MAIL_FROM: 'no-reply@auth.test' }
+
 test.each([
-  { name: 'nothing is set', file: {}, want: ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY'] },
-  { name: 'one is empty', file: { ...newSecrets(), DB: '' }, want: ['DB'] },
-  { name: 'everything is set', file: { ...newSecrets(), DB }, want: [] },
+  {
+    name: 'nothing is set',
+    file: {},
+    want: ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY', 'SMTP_URL', 'MAIL_FROM'],
+  },
+  { name: 'one is empty', file: { ...newSecrets(), ...mail, DB: '' }, want: ['DB'] },
+  { name: 'everything is set', file: { ...newSecrets(), ...mail, DB }, want: [] },
 ])('missing() names what is required and not set, when $name', ({ file, want }) => {
   write(file)
   expect(read().missing()).toEqual(want)
@@ -150,7 +169,7 @@ test.each([
 describe('an error is one sentence that names the place and does not quote the content:', () => {
   const SECRET = 'hunter2'
   const names =
-    'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, BCRYPT_COST, PASSWORD_MIN_LENGTH'
+    'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, SMTP_URL, MAIL_FROM, PRODUCT_NAME, APP_URL, REGISTRATION, EMAIL_VERIFICATION, LIMITS, BCRYPT_COST, PASSWORD_MIN_LENGTH'
   const broken = 'secrets.json is not a JSON object. Mend it: its keys and its pepper cannot be made again.'
   const pair = keys()
   const stranger = keys()
@@ -178,10 +197,20 @@ describe('an error is one sentence that names the place and does not quote the c
       file: `{"__proto__": {"PEPPER": "${SECRET}"}}`,
       want: `Setting __proto__ in secrets.json is unknown. The settings are ${names}.`,
     },
+    ...['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL', 'MAIL_FOLDER'].map((name) => ({
+      name: `${name}, which is never set by hand`,
+      file: { [name]: SECRET },
+      want: `Setting ${name} in secrets.json is unknown. The settings are ${names}.`,
+    })),
     {
-      name: 'VERIFICATION_KEYS, which are never set by hand',
-      file: { VERIFICATION_KEYS: { keys: [] } },
-      want: `Setting VERIFICATION_KEYS in secrets.json is unknown. The settings are ${names}.`,
+      name: 'a misspelt limit',
+      file: { LIMITS: { loginFailure: 5 } },
+      want: 'Setting LIMITS has an unknown member loginFailure. It is read from secrets.json.',
+    },
+    {
+      name: 'a limit that is none',
+      file: { LIMITS: { loginFailures: 0 } },
+      want: 'Setting LIMITS.loginFailures must be a whole number from 1 to 1000000. It is read from secrets.json.',
     },
     {
       name: 'a malformed value in the file',

@@ -2,21 +2,33 @@ import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Secrets } from '../../dev/Secrets.ts'
-import { schema } from '../../lib/Settings.ts'
+import { limits, parseSetting, schema } from '../../lib/Settings.ts'
 
 const text = readFileSync('secrets.example.json', 'utf8')
 const example = JSON.parse(text) as Record<string, unknown>
 const names = Object.keys(example).filter((name) => !name.startsWith('//'))
 
 test('it has every setting that is set by hand, and no other', () => {
-  expect(names).toEqual(
-    Object.keys(schema).filter((name) => name !== 'VERIFICATION_KEYS' && name !== 'API_ID'),
-  )
+  const made = ['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL', 'MAIL_FOLDER']
+  expect(names).toEqual(Object.keys(schema).filter((name) => !made.includes(name)))
 })
 
 test.each(names)('it says what %s is for', (name) => {
   expect(example[`// ${name}`]).toMatch(/\w{3,}.*\.|Left out/)
 })
+
+test('it has every limit as it is when it is left out', () => {
+  expect(example['LIMITS']).toEqual(parseSetting('LIMITS', '{}'))
+  // In their order too.
+  expect(Object.keys(example['LIMITS'] as object)).toEqual(Object.keys(limits))
+})
+
+test.each(Object.entries(limits))(
+  'it says what the limit %s is for, and the most that a deployment takes',
+  (name, [, most]) => {
+    expect(example[`// LIMITS.${name}`]).toMatch(new RegExp(`\\w{3,}.* at most ${most}\\.`))
+  },
+)
 
 test('nobody can deploy its keys', () => {
   const folder = mkdtempSync(join(tmpdir(), 'secrets-example-'))
