@@ -25,7 +25,7 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
   const transport = createTransport({
     url: smtpUrl,
     // Without it a server, or somebody between, could leave the mail in clear.
-    requireTLS: !/^\[?(localhost|127\.|::1)/.test(new URL(smtpUrl).hostname),
+    requireTLS: !isThisMachine(new URL(smtpUrl).hostname),
     connectionTimeout: PATIENCE,
     greetingTimeout: PATIENCE,
     socketTimeout: 2 * PATIENCE,
@@ -40,6 +40,10 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
     transport.close()
   }
 }
+
+/** The whole name: 127.0.0.1.example.com is anybody's. */
+export const isThisMachine = (hostname: string): boolean =>
+  /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)
 
 /** Writes a mail as two files, text and HTML, and prints what it is and its link. */
 export function writeToFolder({ to, subject, text, html }: Mail, folder: string): void {
