@@ -30,8 +30,8 @@ export const updateMe = route({ body: z.strictObject({ name: fields.name }) }, (
 /** POST /me/password: 200 a new access token of this session; all others have ended. */
 export const changeMyPassword = route(
   { body: z.strictObject({ currentPassword, newPassword: fields.password }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+  async ({ body, caller }) => {
+    const user = await confirmCaller(caller, hasPassword(body.currentPassword))
     const own = { ...user, product: setting('PRODUCT_NAME') }
     const errors = await passwordErrors(body.newPassword, own, setting('PASSWORD_MIN_LENGTH'))
     if (errors.length > 0) {
@@ -58,8 +58,8 @@ export const changeMyPassword = route(
 /** POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. */
 export const changeMyEmail = route(
   { body: z.strictObject({ email: fields.email, currentPassword }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
+  async ({ body, caller }) => {
+    const user = await confirmCaller(caller, hasPassword(body.currentPassword))
     audit('user_email_change_requested')
     await Promise.all([
       mailLater({
@@ -75,13 +75,10 @@ export const changeMyEmail = route(
 )
 
 /** DELETE /me: 204. */
-export const deleteMe = route(
-  { body: z.strictObject({ currentPassword }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
-    await withDatabase(() => deleteUser(user, () => revokeSessions(user.id, new Date()), new Date()))
-    audit('user_deleted')
-    await mailLater({ mail: 'notice', notice: 'accountDeleted', email: user.email })
-    return { status: 204 }
-  },
-)
+export const deleteMe = route({ body: z.strictObject({ currentPassword }) }, async ({ body, caller }) => {
+  const user = await confirmCaller(caller, hasPassword(body.currentPassword))
+  await withDatabase(() => deleteUser(user, () => revokeSessions(user.id, new Date()), new Date()))
+  audit('user_deleted')
+  await mailLater({ mail: 'notice', notice: 'accountDeleted', email: user.email })
+  return { status: 204 }
+})

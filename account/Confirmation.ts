@@ -13,8 +13,6 @@ import { findEnabledUser } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
 import { useCode } from './SecondFactor.ts'
 
-type Who = Pick<Request, 'caller' | 'device'>
-
 /** Throws a Problem where something that the caller has given is wrong. */
 type Check = (user: User) => Promise<void>
 
@@ -24,8 +22,8 @@ type Check = (user: User) => Promise<void>
  * @returns the caller
  * @throws Problem of a check, `too_many_attempts` (429), `invalid_token` (401) when the account is gone
  */
-export async function confirmCaller({ caller, device }: Who, ...checks: Check[]): Promise<User> {
-  const rules = confirmationRules(caller.id, device.address, setting('LIMITS'))
+export async function confirmCaller(caller: Request['caller'], ...checks: Check[]): Promise<User> {
+  const rules = confirmationRules(caller.sessionId, setting('LIMITS'))
   const user = await withDatabase(async () => {
     await countAttempt(rules, new Date())
     const found = await findEnabledUser(caller.id)

@@ -35,23 +35,20 @@ export const mfa = route({}, ({ caller }) =>
  * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. The e-mail must be verified: a
  * stranger who has registered with it could lock its owner out for good.
  */
-export const startTotp = route(
-  { body: z.strictObject({ currentPassword }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller({ caller, device }, hasPassword(body.currentPassword))
-    if (!user.emailVerified) throw new Problem('email_not_verified')
-    const enrolment = await withDatabase(() =>
-      startEnrolment(user, setting('PRODUCT_NAME'), setting('PEPPER'), new Date()),
-    )
-    if (!enrolment) throw new Problem('mfa_enabled')
-    return { status: 200, body: enrolment }
-  },
-)
+export const startTotp = route({ body: z.strictObject({ currentPassword }) }, async ({ body, caller }) => {
+  const user = await confirmCaller(caller, hasPassword(body.currentPassword))
+  if (!user.emailVerified) throw new Problem('email_not_verified')
+  const enrolment = await withDatabase(() =>
+    startEnrolment(user, setting('PRODUCT_NAME'), setting('PEPPER'), new Date()),
+  )
+  if (!enrolment) throw new Problem('mfa_enabled')
+  return { status: 200, body: enrolment }
+})
 
 /** POST /me/mfa/totp/confirm: 200 `{ recoveryCodes }`. From now on a login asks for a code. */
-export const confirmTotp = route({ body: z.strictObject({ code }) }, async ({ body, caller, device }) => {
+export const confirmTotp = route({ body: z.strictObject({ code }) }, async ({ body, caller }) => {
   let recoveryCodes: string[] | undefined
-  const user = await confirmCaller({ caller, device }, async (caller_) => {
+  const user = await confirmCaller(caller, async (caller_) => {
     if (caller_.totp) throw new Problem('mfa_enabled')
     recoveryCodes = await withDatabase(() =>
       confirmEnrolment(caller_, body.code, setting('PEPPER'), new Date()),
@@ -66,12 +63,8 @@ export const confirmTotp = route({ body: z.strictObject({ code }) }, async ({ bo
 /** DELETE /me/mfa/totp: 204. */
 export const disableTotp = route(
   { body: z.strictObject({ currentPassword, code }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller(
-      { caller, device },
-      hasPassword(body.currentPassword),
-      hasCode(body.code),
-    )
+  async ({ body, caller }) => {
+    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCode(body.code))
     await withDatabase(() => removeSecondFactor(user))
     audit('authn_mfa_disabled')
     await mailLater({ mail: 'notice', notice: 'mfaDisabled', email: user.email })
@@ -82,12 +75,8 @@ export const disableTotp = route(
 /** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, in place of those of before. */
 export const newRecoveryCodes = route(
   { body: z.strictObject({ currentPassword, code }) },
-  async ({ body, caller, device }) => {
-    const user = await confirmCaller(
-      { caller, device },
-      hasPassword(body.currentPassword),
-      hasCode(body.code),
-    )
+  async ({ body, caller }) => {
+    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCode(body.code))
     const recoveryCodes = await withDatabase(() => replaceRecoveryCodes(user))
     audit('authn_recovery_codes_created')
     await mailLater({ mail: 'notice', notice: 'recoveryCodesReplaced', email: user.email })

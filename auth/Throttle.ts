@@ -87,11 +87,12 @@ export const mailRules = (kind: string, email: string, limits: Limits): Rule[] =
 ]
 
 /**
- * The limit of wrong passwords and codes of somebody who is signed in. It knows the user and not the e-mail, so that
- * whoever guesses from outside cannot lock the owner out of a session that is open.
+ * The limit of wrong passwords and codes of somebody who is signed in. It knows the session and not the e-mail, so that
+ * whoever guesses from outside cannot lock the owner out of a session that is open; and not the address: the thief of a
+ * session could come from thousands, but has only as many sessions as were stolen.
  */
-export const confirmationRules = (userId: string, address: string | null, limits: Limits): Rule[] => [
-  { ...hourly(limits, 'confirmationFailures', userId, network(address)), firstWait: SECOND },
+export const confirmationRules = (sessionId: string, limits: Limits): Rule[] => [
+  { ...hourly(limits, 'confirmationFailures', sessionId), firstWait: SECOND },
 ]
 
 /**

@@ -76,7 +76,7 @@ export const limits = {
   loginsPerEmail: [100, 1000],
   /** Failed logins from one address, over all e-mails, an hour. */
   loginsPerAddress: [300, 1_000_000],
-  /** Wrong passwords or codes of somebody who is signed in, from one address; then the wait doubles as above. */
+  /** Wrong passwords or codes of somebody who is signed in, in one session; then the wait doubles as above. */
   confirmationFailures: [5, 20],
   /** Registrations from one address, an hour. */
   registrationsPerAddress: [30, 1_000_000],
