@@ -2,7 +2,7 @@
  * The Lambda that sends mail. The other functions invoke it and do not wait (lib/Invoke.ts); when it throws, Lambda
  * invokes it again after one and two minutes.
  */
-import { countAttempt, mailRules } from '../auth/Throttle.ts'
+import { countAttempt, mailRules, type Rule, takeBack } from '../auth/Throttle.ts'
 import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { hasSetting, setting } from '../lib/Config.ts'
@@ -27,8 +27,9 @@ export const mail = (event: MailEvent): Promise<void> =>
       time: new Date(event.time),
       address: event.origin.address ?? undefined,
     }
+    const rules = mailRules(kindOf(event), event.email, setting('LIMITS'))
     try {
-      const message = await compose(event, facts)
+      const message = await compose(event, facts, rules)
       if (!message) return
       await send(message)
       audit('mail_sent', { mail: nameOf(event) })
@@ -38,24 +39,33 @@ export const mail = (event: MailEvent): Promise<void> =>
         return
       }
       audit('mail_failed', { mail: nameOf(event), error: loggable(error) })
+      // It may have made the link of the one before void: the next must not wait for a mail that nobody got.
+      await withDatabase(() => takeBack(rules, new Date()))
       throw error
     }
   })
 
 const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
 
+/** What is counted as one kind: a notice may have the name of a mail with a link. */
+const kindOf = (job: MailJob) => (job.mail === 'notice' ? `notice ${job.notice}` : job.mail)
+
 /** @returns undefined where nobody should get one */
-async function compose(job: MailJob, facts: Facts): Promise<Mail | undefined> {
+async function compose(job: MailJob, facts: Facts, rules: Rule[]): Promise<Mail | undefined> {
   const { email } = job
-  if (job.mail === 'notice') return render(noticeMail(facts, job.notice), facts.product, email)
   const content = await withDatabase(async () => {
     const now = new Date()
+    if (job.mail === 'notice') {
+      // Who has an account under somebody else's address could fill that mailbox with them.
+      await countAttempt(rules, now)
+      return noticeMail(facts, job.notice)
+    }
     const user =
       job.mail === 'emailChange'
         ? { id: job.userId, sessionVersion: job.sessionVersion }
         : await recipient(job.mail, email)
     if (!user) return undefined
-    await countAttempt(mailRules(job.mail, email, setting('LIMITS')), now)
+    await countAttempt(rules, now)
     if (job.mail === 'registeredAlready') return registeredAlready(facts)
     if (job.mail === 'passwordReset') {
       audit('authn_password_reset_requested', { userId: user.id })

@@ -36,7 +36,7 @@ type Counter = mongoose.InferSchemaType<typeof schema>
 const collection = () => AttemptsModel.collection as unknown as mongoose.mongo.Collection<Counter>
 
 /** What may be tried how often. */
-interface Rule {
+export interface Rule {
   limit: keyof Limits
   /** The document's id. */
   id: string
@@ -120,12 +120,9 @@ export async function countAttempt(rules: Rule[], now: Date): Promise<void> {
 /** Takes an attempt that succeeded back: failures are forgotten, and it does not count for its address. */
 export async function forgive(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(
-    rules.flatMap((rule): mongoose.mongo.AnyBulkWriteOperation<Counter>[] => {
+    rules.flatMap((rule): Operation[] => {
       if (rule.firstWait !== undefined) return [{ deleteOne: { filter: { _id: rule.id } } }]
-      if (rule.limit !== 'loginsPerAddress') return []
-      const filter = { _id: rule.id, expiresAt: { $gt: now } }
-      const less = { $set: { count: { $subtract: ['$count', 1] } } }
-      return [{ updateOne: { filter, update: [less, { $set: { opensAt: opensAt(rule, now) } }] } }]
+      return rule.limit === 'loginsPerAddress' ? [uncounted(rule, now)] : []
     }),
     UNJOURNALED,
   )
@@ -133,10 +130,28 @@ export async function forgive(rules: Rule[], now: Date): Promise<void> {
 
 /** Takes an attempt back for its address only: a first factor was right. */
 export const forgiveAddress = (rules: Rule[], now: Date): Promise<void> =>
-  forgive(
-    rules.filter(({ firstWait }) => firstWait === undefined),
+  takeBack(
+    rules.filter(({ limit }) => limit === 'loginsPerAddress'),
     now,
   )
+
+/** Takes an attempt back, and no other: it does not count after all. */
+export async function takeBack(rules: Rule[], now: Date): Promise<void> {
+  await collection().bulkWrite(
+    rules.map((rule) => uncounted(rule, now)),
+    UNJOURNALED,
+  )
+}
+
+type Operation = mongoose.mongo.AnyBulkWriteOperation<Counter>
+
+/** A closed counter counts nothing, so with one less it is open. */
+const uncounted = ({ id }: Rule, now: Date): Operation => ({
+  updateOne: {
+    filter: { _id: id, expiresAt: { $gt: now } },
+    update: { $inc: { count: -1 }, $set: { opensAt: OPEN } },
+  },
+})
 
 /** Opens the counters of an e-mail, here and everywhere, whoever has closed them: its owner has proved to be it. */
 export async function forgetEmail(email: string, address: string | null, limits: Limits): Promise<void> {
