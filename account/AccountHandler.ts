@@ -12,7 +12,7 @@ import { accepted, route } from '../lib/Http.ts'
 import { Problem } from '../lib/Problem.ts'
 import { deleteUser, fields, ownView } from '../user/User.ts'
 import { changePassword, renameUser } from './Account.ts'
-import { confirmCaller, hasPassword } from './Confirmation.ts'
+import { confirmCaller, hasCodeIfAny, hasPassword } from './Confirmation.ts'
 import { mailLater } from './MailJobs.ts'
 
 const currentPassword = fields.password
@@ -55,11 +55,14 @@ export const changeMyPassword = route(
   },
 )
 
-/** POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. */
+/**
+ * POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. Mails reset the
+ * password: where the second factor is on, its code is asked for as well.
+ */
 export const changeMyEmail = route(
-  { body: z.strictObject({ email: fields.email, currentPassword }) },
+  { body: z.strictObject({ email: fields.email, currentPassword, code: z.optional(fields.code) }) },
   async ({ body, caller }) => {
-    const user = await confirmCaller(caller, hasPassword(body.currentPassword))
+    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCodeIfAny(body.code))
     audit('user_email_change_requested')
     await Promise.all([
       mailLater({

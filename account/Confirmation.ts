@@ -58,6 +58,20 @@ export const hasCode =
     if (factor === 'recovery_code') audit('authn_recovery_code_used')
   }
 
+/**
+ * Takes a code where the second factor is on.
+ * @throws Problem `invalid_request` (400) where it is and there is no code, `wrong_code` (403), from the check
+ */
+export const hasCodeIfAny =
+  (code: string | undefined): Check =>
+  async (user) => {
+    if (!user.totp) return
+    if (code === undefined) {
+      throw new Problem('invalid_request', { errors: [{ path: 'code', message: 'is required' }] })
+    }
+    await hasCode(code)(user)
+  }
+
 export function failed(reason: 'wrong_password' | 'wrong_code'): Problem {
   audit('authn_confirmation_fail', { reason })
   return new Problem(reason)

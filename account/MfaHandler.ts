@@ -19,8 +19,7 @@ import {
   startEnrolment,
 } from './SecondFactor.ts'
 
-const currentPassword = fields.password
-const code = z.string().check(z.maxLength(64, 'must be a code'))
+const { password: currentPassword, code } = fields
 
 /** GET /me/mfa: 200 `{ totp, recoveryCodesLeft }`. */
 export const mfa = route({}, ({ caller }) =>

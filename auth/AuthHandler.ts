@@ -119,12 +119,7 @@ function mfaRequired(user: User): Problem {
  * logins do.
  */
 export const loginMfa = route(
-  {
-    body: z.strictObject({
-      challenge: z.string(),
-      code: z.string().check(z.maxLength(64, 'must be a code')),
-    }),
-  },
+  { body: z.strictObject({ challenge: z.string(), code: fields.code }) },
   async ({ body: { challenge, code }, device, header }) => {
     const inCookie = usesCookie(header)
     const subject = readChallenge(challenge, setting('REFRESH_TOKEN_KEY'), new Date())

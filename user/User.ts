@@ -65,6 +65,8 @@ export const fields = {
     ),
   ),
   password: text(),
+  /** Of the second factor: of the app, or a recovery code. */
+  code: z.string().check(z.maxLength(64, 'must be a code')),
   limit: wholeNumber(1, 100, 3),
   id: z.string().check(z.regex(/^[0-9a-f]{24}$/, 'must be an id')),
 }

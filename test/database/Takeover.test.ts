@@ -40,3 +40,32 @@ test.each([
   expect((await api.call('verifyEmail', { token: prepared })).code).toBe('invalid_one_time_token')
   expect((await api.call('login', { email: person.email, password: NEW })).status).toBe(200)
 })
+
+test('a stolen session gives a handful of guesses of the password, from however many addresses, and its owner can end it', async () => {
+  const { email, caller } = await api.newPerson()
+  const guess = (number: number) => {
+    const address = `2001:db8:0:${number.toString(16)}::1`
+    return api.call('deleteMe', { currentPassword: `guess ${number}` }, { caller, address })
+  }
+  const guesses = await Promise.all(Array.from({ length: 50 }, (_, number) => guess(number)))
+  const answered = (wanted: string) => guesses.filter(({ code }) => code === wanted).length
+  // Five, and a few more where this machine needs seconds for all of them.
+  expect(answered('wrong_password')).toBeGreaterThanOrEqual(5)
+  expect(answered('wrong_password')).toBeLessThan(10)
+  expect(answered('wrong_password') + answered('too_many_attempts')).toBe(50)
+  const owner = await api.signIn(email)
+  expect((await api.call('logoutAll', undefined, owner)).status).toBe(204)
+})
+
+test('a stolen session and the password do not change the e-mail where the second factor is on', async () => {
+  const person = await api.newPerson()
+  const { code } = await api.withApp(person)
+  const ask = (more: object) =>
+    api.call('changeMyEmail', { email: 'thief@example.com', currentPassword: PASSWORD, ...more }, person)
+  expect((await ask({})).body).toMatchObject({
+    status: 400,
+    errors: [{ path: 'code', message: 'is required' }],
+  })
+  expect((await ask({ code: 'aaaaaa' })).code).toBe('wrong_code')
+  expect((await ask({ code: code() })).status).toBe(202)
+})
