@@ -145,8 +145,9 @@ export class LocalPlugin {
   }
 
   /**
-   * Gives the stage its throttle, for which the framework has no words, and has it deployed after the gateway responses:
-   * a stage takes those that are there.
+   * Makes the stage a resource of its own, with its throttle: a Deployment can describe a stage only while there is none,
+   * and the framework makes a new Deployment each time. And has it deployed after the gateway responses: it takes those
+   * that are there.
    */
   #completeStage(): void {
     const { provider, custom } = this.#serverless.service
@@ -155,15 +156,23 @@ export class LocalPlugin {
     for (const id of ofType('AWS::ApiGateway::Deployment')) {
       const { DependsOn = [], Properties } = resources[id]!
       resources[id]!.DependsOn = [...DependsOn, ...ofType('AWS::ApiGateway::GatewayResponse')]
-      Properties['StageDescription'] = {
-        MethodSettings: [
-          {
-            HttpMethod: '*',
-            ResourcePath: '/*',
-            ThrottlingRateLimit: custom.throttle.rateLimit,
-            ThrottlingBurstLimit: custom.throttle.burstLimit,
-          },
-        ],
+      const { StageName, ...deployment } = Properties
+      resources[id]!.Properties = deployment
+      resources['ApiGatewayStage'] = {
+        Type: 'AWS::ApiGateway::Stage',
+        Properties: {
+          RestApiId: deployment['RestApiId'],
+          DeploymentId: { Ref: id },
+          StageName,
+          MethodSettings: [
+            {
+              HttpMethod: '*',
+              ResourcePath: '/*',
+              ThrottlingRateLimit: custom.throttle.rateLimit,
+              ThrottlingBurstLimit: custom.throttle.burstLimit,
+            },
+          ],
+        },
       }
     }
   }
