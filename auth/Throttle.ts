@@ -153,9 +153,15 @@ const uncounted = ({ id }: Rule, now: Date): Operation => ({
   },
 })
 
-/** Opens the counters of an e-mail, here and everywhere, whoever has closed them: its owner has proved to be it. */
+/**
+ * Opens the counters of an e-mail, here and everywhere, whoever has closed them: its owner has proved to be it. That of
+ * the mails that reset a password too: a wait is bearable only while the link in the last one is good.
+ */
 export async function forgetEmail(email: string, address: string | null, limits: Limits): Promise<void> {
-  const ofEmail = loginRules(email, address, limits).filter(({ limit }) => limit !== 'loginsPerAddress')
+  const ofEmail = [
+    ...loginRules(email, address, limits).filter(({ limit }) => limit !== 'loginsPerAddress'),
+    ...mailRules('passwordReset', email, limits),
+  ]
   await AttemptsModel.deleteMany({ _id: mongoose.trusted({ $in: ofEmail.map(({ id }) => id) }) })
 }
 
