@@ -5,6 +5,7 @@ import * as z from 'zod/mini'
 import { hashPassword, passwordErrors } from '../auth/Passwords.ts'
 import { accessTokenAnswer } from '../auth/SessionAnswer.ts'
 import { keepSession, revokeSessions } from '../auth/Sessions.ts'
+import { countAttempt, emailChangeRules } from '../auth/Throttle.ts'
 import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
@@ -63,6 +64,7 @@ export const changeMyEmail = route(
   { body: z.strictObject({ email: fields.email, currentPassword, code: z.optional(fields.code) }) },
   async ({ body, caller }) => {
     const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCodeIfAny(body.code))
+    await withDatabase(() => countAttempt(emailChangeRules(user.id, setting('LIMITS')), new Date()))
     audit('user_email_change_requested')
     await Promise.all([
       mailLater({

@@ -81,6 +81,11 @@ export const mailRequestRules = (
   hourly(limits, `${route}PerEmail`, email, network(address)),
 ]
 
+/** The limit of what a user may have sent to addresses of their choice. */
+export const emailChangeRules = (userId: string, limits: Limits): Rule[] => [
+  hourly(limits, 'emailChangesPerUser', userId),
+]
+
 /** The limit of mails of one kind to one e-mail, whoever asks for them. */
 export const mailRules = (kind: string, email: string, limits: Limits): Rule[] => [
   { ...hourly(limits, 'mailsPerEmail', kind, email), firstWait: MINUTE },

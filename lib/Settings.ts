@@ -88,6 +88,8 @@ export const limits = {
   resendsPerEmail: [5, 100],
   /** POST /email/verify/resend from one address, an hour. */
   resendsPerAddress: [30, 1_000_000],
+  /** POST /me/email of one user, an hour: each sends a mail to an address of their choice. */
+  emailChangesPerUser: [10, 100],
   /** Uses of the refresh tokens of one session, an hour. */
   refreshesPerSession: [120, 10_000],
   /** Mails of one kind to one e-mail; then each doubles the wait for the next, from 1 min to 15 min. */
