@@ -6,7 +6,7 @@ import { countAttempt, mailRules, type Rule, takeBack } from '../auth/Throttle.t
 import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { hasSetting, setting } from '../lib/Config.ts'
-import { inRequest, loggable } from '../lib/Log.ts'
+import { identify, inRequest, loggable } from '../lib/Log.ts'
 import { type Mail, sendBySmtp, writeToFolder } from '../lib/Mail.ts'
 import { Problem } from '../lib/Problem.ts'
 import { findUserByEmail } from '../user/User.ts'
@@ -65,10 +65,11 @@ async function compose(job: MailJob, facts: Facts, rules: Rule[]): Promise<Mail 
         ? { id: job.userId, sessionVersion: job.sessionVersion }
         : await recipient(job.mail, email)
     if (!user) return undefined
+    identify({ userId: user.id })
     await countAttempt(rules, now)
     if (job.mail === 'registeredAlready') return registeredAlready(facts)
     if (job.mail === 'passwordReset') {
-      audit('authn_password_reset_requested', { userId: user.id })
+      audit('authn_password_reset_requested')
       return linkMails.passwordReset(facts, await issuePasswordReset(user.id, now))
     }
     const token = await issueEmailConfirmation(user, email, now)

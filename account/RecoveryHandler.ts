@@ -9,6 +9,7 @@ import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { accepted, route } from '../lib/Http.ts'
+import { identify } from '../lib/Log.ts'
 import { Problem } from '../lib/Problem.ts'
 import { fields } from '../user/User.ts'
 import { confirmEmail, findByPasswordReset, resetPassword } from './Account.ts'
@@ -30,6 +31,7 @@ export const resetMyPassword = route(
   { body: z.strictObject({ token: z.string(), password: fields.password }) },
   async ({ body: { token, password }, device }) => {
     const user = await withDatabase(() => findByPasswordReset(token, new Date())).catch(logged)
+    identify({ userId: user.id })
     const own = { ...user, product: setting('PRODUCT_NAME') }
     const errors = await passwordErrors(password, own, setting('PASSWORD_MIN_LENGTH'))
     if (errors.length > 0) throw new Problem('invalid_request', { errors })
@@ -43,7 +45,7 @@ export const resetMyPassword = route(
       await forgetEmail(after.email, device.address, setting('LIMITS'))
       return after
     }).catch(logged)
-    audit('authn_password_reset', { userId: changed.id })
+    audit('authn_password_reset')
     await mailLater({ mail: 'notice', notice: 'passwordReset', email: changed.email })
     return { status: 204 }
   },
@@ -59,9 +61,10 @@ export const verifyEmail = route(
   { body: z.strictObject({ token: z.string() }) },
   async ({ body: { token } }) => {
     const { before, after } = await withDatabase(() => confirmEmail(token, new Date()))
-    audit('user_email_verified', { userId: after.id })
+    identify({ userId: after.id })
+    audit('user_email_verified')
     if (after.email !== before.email) {
-      audit('user_email_changed', { userId: after.id })
+      audit('user_email_changed')
       await mailLater({ mail: 'notice', notice: 'emailChanged', email: before.email })
     }
     return { status: 204 }

@@ -8,6 +8,7 @@ import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { accepted, type Answer, type Device, route } from '../lib/Http.ts'
+import { identify } from '../lib/Log.ts'
 import { Problem } from '../lib/Problem.ts'
 import {
   createUser,
@@ -42,7 +43,8 @@ export const register = route(
 
     const answer = await withDatabase(async () => {
       const created = await createUser(user, new Date())
-      audit('user_created', { userId: created.id })
+      identify({ userId: created.id })
+      audit('user_created')
       return needsVerification() ? REGISTERED : signIn(201, created, device, inCookie)
     })
     await mailLater({ mail: 'emailVerification', email })
@@ -53,7 +55,10 @@ export const register = route(
 /** One answer, and one time, whether the e-mail is taken or not: the mail tells its owner. */
 async function registerPrivately(user: Parameters<typeof offerUser>[0]): Promise<Answer> {
   const userId = await withDatabase(() => offerUser(user, new Date()))
-  if (userId) audit('user_created', { userId })
+  if (userId) {
+    identify({ userId })
+    audit('user_created')
+  }
   await mailLater({ mail: userId ? 'emailVerification' : 'registeredAlready', email: user.email })
   return REGISTERED
 }
@@ -77,10 +82,11 @@ export const login = route(
       await countAttempt(rules, new Date())
       return findUserByEmail(email)
     })
+    if (user) identify({ userId: user.id })
     const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
     const reason = failure(user, matches)
     if (!user || reason) {
-      audit('authn_login_fail', { reason, ...(user && { userId: user.id }) })
+      audit('authn_login_fail', { reason })
       // Only who knows the password hears that the e-mail is not verified, and in private nobody does.
       const isOpen = setting('REGISTRATION') !== 'private'
       throw new Problem(
@@ -109,7 +115,7 @@ function failure(user: User | undefined, matches: boolean): string | undefined {
 }
 
 function mfaRequired(user: User): Problem {
-  audit('authn_mfa_required', { userId: user.id })
+  audit('authn_mfa_required')
   const challenge = newChallenge(user, setting('REFRESH_TOKEN_KEY'), new Date())
   return new Problem('mfa_required', { extensions: { challenge, expiresIn: CHALLENGE_SECONDS } })
 }
@@ -124,6 +130,7 @@ export const loginMfa = route(
     const inCookie = usesCookie(header)
     const subject = readChallenge(challenge, setting('REFRESH_TOKEN_KEY'), new Date())
     if (!subject) throw loginFailed('invalid_challenge')
+    identify({ userId: subject.id })
     const { answer, user, factor } = await withDatabase(async () => {
       const user = await findEnabledUser(subject.id)
       if (!user?.totp || user.sessionVersion !== subject.sessionVersion)
@@ -131,7 +138,7 @@ export const loginMfa = route(
       const rules = loginRules(user.email, device.address, setting('LIMITS'))
       await countAttempt(rules, new Date())
       const factor = await useCode(user, code, setting('PEPPER'), new Date())
-      if (!factor) throw loginFailed('wrong_code', user.id)
+      if (!factor) throw loginFailed('wrong_code')
       const [answer] = await Promise.all([
         signIn(200, user, device, inCookie, factor),
         forgive(rules, new Date()),
@@ -139,15 +146,15 @@ export const loginMfa = route(
       return { answer, user, factor }
     })
     if (factor === 'recovery_code') {
-      audit('authn_recovery_code_used', { userId: user.id })
+      audit('authn_recovery_code_used')
       await mailLater({ mail: 'notice', notice: 'recoveryCodeUsed', email: user.email })
     }
     return answer
   },
 )
 
-function loginFailed(reason: 'invalid_challenge' | 'wrong_code', userId?: string): Problem {
-  audit('authn_login_fail', { reason, ...(userId && { userId }) })
+function loginFailed(reason: 'invalid_challenge' | 'wrong_code'): Problem {
+  audit('authn_login_fail', { reason })
   return new Problem(reason)
 }
 
@@ -170,7 +177,8 @@ async function signIn(
 ): Promise<Answer> {
   const now = new Date()
   const session = await startSession(user, device, setting('REFRESH_TOKEN_KEY'), now)
-  audit('authn_login_success', { userId: user.id, sessionId: session.sessionId, ...(factor && { factor }) })
+  identify({ userId: user.id, sessionId: session.sessionId })
+  audit('authn_login_success', { ...(factor && { factor }) })
   return sessionAnswer(status, user, session, inCookie, now)
 }
 

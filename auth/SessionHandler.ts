@@ -6,6 +6,7 @@ import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { type Request, route } from '../lib/Http.ts'
+import { identify } from '../lib/Log.ts'
 import { Problem } from '../lib/Problem.ts'
 import { endSessions, findEnabledUser } from '../user/User.ts'
 import { expiredCookie, readCookie, sessionAnswer, usesCookie } from './SessionAnswer.ts'
@@ -27,13 +28,14 @@ export const refresh = route(
         refreshesPerSession,
         now,
       )
+      identify({ userId: session.userId, sessionId: session.sessionId })
       // Read after the token was taken: what changes from here on outdates the access token.
       const user = await findEnabledUser(session.userId)
       if (!user || user.sessionVersion !== session.sessionVersion) {
         audit('session_refused')
         throw new Problem('invalid_refresh_token')
       }
-      audit('session_renewed', { userId: user.id, sessionId: session.sessionId })
+      audit('session_renewed')
       return sessionAnswer(200, user, session, inCookie, now)
     })
     return inCookie ? answer.catch(forgetCookie) : answer

@@ -139,7 +139,7 @@ export async function rotateRefreshToken(
     ],
     { returnDocument: 'after', updatePipeline: true },
   ).lean()
-  if (!session) throw refused()
+  if (!session) throw refused({ sessionId })
   const userId = session.userId.toHexString()
   if (session.revokedAt) {
     audit('authn_token_reuse', {
@@ -148,10 +148,13 @@ export async function rotateRefreshToken(
       usedGeneration: generation,
       currentGeneration: session.generation,
     })
-    throw refused()
+    throw refused({ userId, sessionId })
   }
   if (session.uses! > limit) {
-    throw tooMany('refreshesPerSession', session.usesExpireAt!.getTime() - now.getTime())
+    throw tooMany('refreshesPerSession', session.usesExpireAt!.getTime() - now.getTime(), {
+      userId,
+      sessionId,
+    })
   }
   return {
     sessionId,
@@ -161,8 +164,8 @@ export async function rotateRefreshToken(
   }
 }
 
-function refused(): Problem {
-  audit('session_refused')
+function refused(whose: { userId?: string; sessionId?: string } = {}): Problem {
+  audit('session_refused', whose)
   return new Problem('invalid_refresh_token')
 }
 

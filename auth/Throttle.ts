@@ -170,9 +170,16 @@ export async function forgetEmail(email: string, address: string | null, limits:
   await AttemptsModel.deleteMany({ _id: mongoose.trusted({ $in: ofEmail.map(({ id }) => id) }) })
 }
 
-/** @param wait until the next attempt, in milliseconds */
-export function tooMany(limit: keyof Limits, wait: number): Problem {
-  audit('excess_rate_limit_exceeded', { limit })
+/**
+ * @param wait until the next attempt, in milliseconds
+ * @param whose it is, where the log does not know it yet
+ */
+export function tooMany(
+  limit: keyof Limits,
+  wait: number,
+  whose: { userId?: string; sessionId?: string } = {},
+): Problem {
+  audit('excess_rate_limit_exceeded', { limit, ...whose })
   return new Problem('too_many_attempts', {
     headers: { 'Retry-After': String(Math.max(1, Math.ceil(wait / SECOND))) },
   })

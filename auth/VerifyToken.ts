@@ -4,10 +4,10 @@
  * own, which the first valid token loads.
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
  */
-import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent } from 'aws-lambda'
+import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent, Context } from 'aws-lambda'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
-import { log, loggable } from '../lib/Log.ts'
+import { identify, inRequest, log, loggable } from '../lib/Log.ts'
 import { policyFor } from './Permissions.ts'
 import { FeedUnavailable, revocationFeed } from './RevocationFeed.ts'
 import { InvalidToken, verifier } from './Tokens.ts'
@@ -31,11 +31,19 @@ const isRevoked = revocationFeed({
  * @throws the string "Unauthorized", which API Gateway turns into its 401, for anything but a good token; an Error
  *   when nobody can say whether the token is revoked: API Gateway's AUTHORIZER_CONFIGURATION_ERROR, a 503 here
  */
-export async function handler(event: APIGatewayTokenAuthorizerEvent): Promise<APIGatewayAuthorizerResult> {
+export const handler = (
+  event: APIGatewayTokenAuthorizerEvent,
+  context?: Pick<Context, 'awsRequestId'>,
+): Promise<APIGatewayAuthorizerResult> =>
+  // Its own id: API Gateway tells an authorizer of this type neither the request's id nor its address.
+  inRequest({ ...(context && { requestId: context.awsRequestId }) }, () => authorize(event))
+
+async function authorize(event: APIGatewayTokenAuthorizerEvent): Promise<APIGatewayAuthorizerResult> {
   try {
     const token = event.authorizationToken.replace(/^Bearer +/i, '')
     const now = new Date()
     const claims = verify(token, now)
+    identify({ userId: claims.sub, sessionId: claims.sid })
     if (await isRevoked(claims, now)) throw new InvalidToken('revoked or outdated')
     const { sub, sid, roles, email_verified: emailVerified } = claims
     return {

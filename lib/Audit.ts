@@ -1,39 +1,89 @@
 /**
  * The audit trail: what happened to an account or a session, one line of the log each, with a name that does not
- * change. Names are those of the OWASP Logging Vocabulary where it has one. Every line also says whose doing it was
- * (requestId, address and, where they are known, userId and sessionId) and holds nothing secret: no e-mail, no
- * password, no token, no code. docs/events.md is made from this file (`npm run docs`).
+ * change. Names are those of the OWASP Logging Vocabulary where it has one. Every line also says where it came from
+ * (requestId and address) and holds nothing secret: no e-mail, no password, no token, no code, no hash.
+ * docs/events.md is made from this file (`npm run docs`).
  * @see https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html
  */
-import { log, type Origin } from './Log.ts'
+import { log } from './Log.ts'
 
-/** Level, when it is logged, and what it holds beside whose doing it was. */
+/** What a line can hold beside requestId and address. */
+export const fields = {
+  userId: 'whose doing it is; where nobody is signed in, whose account it is about',
+  sessionId: 'the session in which it was done, or which it is about',
+  subjectId: 'the user to whom it was done',
+  revokedSessionId: 'the session that has ended',
+  roles: 'the roles of the user from now on',
+  reason: 'why, in a few words',
+  factor: '`totp` or `recovery_code`: the second factor of the sign-in',
+  usedGeneration: 'which refresh token of the session was used, counted from 0',
+  currentGeneration: 'which one was the newest',
+  limit: 'a name of the setting LIMITS',
+  mail: 'which mail: a link or a notice of account/MailJobs.ts',
+  error: 'what the server or the database said, without e-mails',
+} as const
+
+type Field = keyof typeof fields
+
+/** Level, when it is logged, and what the line holds; a field with a question mark is not always known. */
 export const events = {
   user_created: ['info', 'Somebody has registered.', ['userId']],
-  user_updated: ['info', 'A user has changed their name.', ['userId']],
-  user_deleted: ['warn', 'A user has deleted their account.', ['userId']],
-  user_disabled: ['warn', 'An admin has disabled an account; its sessions have ended.', ['subjectId']],
-  user_enabled: ['warn', 'An admin has enabled an account.', ['subjectId']],
+  user_updated: ['info', 'A user has changed their name.', ['userId', 'sessionId']],
+  user_deleted: ['warn', 'A user has deleted their account.', ['userId', 'sessionId']],
+  user_disabled: [
+    'warn',
+    'An admin has disabled an account; its sessions have ended.',
+    ['userId', 'sessionId', 'subjectId'],
+  ],
+  user_enabled: ['warn', 'An admin has enabled an account.', ['userId', 'sessionId', 'subjectId']],
   user_email_verified: ['info', 'An e-mail was confirmed by the link in a mail.', ['userId']],
-  user_email_change_requested: ['warn', 'A user wants another e-mail; it is not confirmed yet.', ['userId']],
-  user_email_changed: ['warn', 'The e-mail of an account is another one now.', ['userId']],
-  authz_change: ['warn', 'The roles of a user were changed.', ['subjectId', 'roles']],
-  authz_token_refused: ['info', 'The authorizer has refused an access token.', ['reason']],
-  authn_login_success: ['info', 'Somebody has signed in; `factor` is the second one, if any.', ['factor']],
+  user_email_change_requested: [
+    'warn',
+    'A user wants another e-mail, which is not confirmed yet.',
+    ['userId', 'sessionId'],
+  ],
+  user_email_changed: [
+    'warn',
+    'The e-mail of an account is another one now; follows on `user_email_verified`.',
+    ['userId'],
+  ],
+  authz_change: [
+    'warn',
+    'An admin has changed the roles of a user. (`npm run admin` writes to the database and logs nothing.)',
+    ['userId', 'sessionId', 'subjectId', 'roles'],
+  ],
+  authz_token_refused: [
+    'info',
+    'The authorizer has refused an access token. Whose it was is known of one that was revoked; requestId is that of the authorizer itself, and there is no address: API Gateway tells it neither.',
+    ['reason', 'userId?', 'sessionId?'],
+  ],
+  authn_login_success: [
+    'info',
+    'Somebody has signed in, by registering or logging in.',
+    ['userId', 'sessionId', 'factor?'],
+  ],
   authn_login_fail: [
     'info',
-    'A login has failed: unknown_email, wrong_password, disabled, email_not_verified, invalid_challenge or wrong_code.',
-    ['reason'],
+    'A login has failed: `unknown_email`, `wrong_password`, `disabled`, `email_not_verified`, `invalid_challenge` or `wrong_code`.',
+    ['reason', 'userId?'],
   ],
   authn_mfa_required: ['info', 'A password was right, and the second factor is asked for.', ['userId']],
-  authn_mfa_enabled: ['warn', 'A second factor was set up.', ['userId']],
-  authn_mfa_disabled: ['warn', 'The second factor was turned off.', ['userId']],
-  authn_recovery_code_used: ['warn', 'A recovery code has stood in for the second factor.', ['userId']],
-  authn_recovery_codes_created: ['warn', 'New recovery codes have taken the place of the old.', ['userId']],
+  authn_mfa_enabled: ['warn', 'A second factor was set up.', ['userId', 'sessionId']],
+  authn_mfa_disabled: ['warn', 'The second factor was turned off.', ['userId', 'sessionId']],
+  authn_recovery_code_used: [
+    'warn',
+    'A recovery code has stood in for the app, at a login or for a change that needs a code.',
+    ['userId', 'sessionId'],
+  ],
+  authn_recovery_codes_created: [
+    'warn',
+    'New recovery codes have taken the place of the old ones.',
+    ['userId', 'sessionId'],
+  ],
   authn_confirmation_fail: [
     'warn',
-    'Somebody who is signed in gave a wrong_password or a wrong_code for a change that needs it.',
-    ['reason'],
+    'Somebody who is signed in gave a `wrong_password` or a `wrong_code` for a change that needs it.',
+    ['userId', 'sessionId', 'reason'],
   ],
   authn_password_reset_requested: ['info', 'A mail with a link to reset the password was made.', ['userId']],
   authn_password_reset: [
@@ -41,11 +91,15 @@ export const events = {
     'A password was replaced by the link in a mail; all sessions have ended.',
     ['userId'],
   ],
-  authn_password_reset_fail: ['warn', 'A link to reset a password was not good.', []],
+  authn_password_reset_fail: [
+    'warn',
+    'A link to reset a password was made up, used before, replaced or too old.',
+    ['userId?'],
+  ],
   authn_password_change: [
     'warn',
     'A user has changed their password; the other sessions have ended.',
-    ['userId'],
+    ['userId', 'sessionId'],
   ],
   authn_token_reuse: [
     'warn',
@@ -53,29 +107,52 @@ export const events = {
     ['userId', 'sessionId', 'usedGeneration', 'currentGeneration'],
   ],
   session_renewed: ['info', 'A session was refreshed.', ['userId', 'sessionId']],
-  session_refused: ['info', 'A refresh token was refused.', []],
-  session_revoked: ['info', 'A session was ended by its user.', ['revokedSessionId']],
-  sessions_revoked: ['warn', 'All sessions of a user were ended, by the user or by an admin.', ['subjectId']],
+  session_refused: [
+    'info',
+    'A refresh token was refused; one with a sessionId was genuine, and its session is over.',
+    ['userId?', 'sessionId?'],
+  ],
+  session_revoked: [
+    'info',
+    'A user has ended a session: this one by logging out, or another.',
+    ['userId', 'sessionId', 'revokedSessionId'],
+  ],
+  sessions_revoked: [
+    'warn',
+    'All sessions of a user were ended, by the user or by an admin.',
+    ['userId', 'sessionId', 'subjectId'],
+  ],
   excess_rate_limit_exceeded: [
     'warn',
-    'Something was tried too often; `limit` is a name of the setting LIMITS.',
-    ['limit'],
+    'Something was tried too often, and refused.',
+    ['limit', 'userId?', 'sessionId?'],
   ],
-  mail_sent: ['info', 'A mail was handed over.', ['mail']],
-  mail_suppressed: ['warn', 'A mail was not sent, since many of its kind went to the same e-mail.', ['mail']],
-  mail_failed: ['error', 'A mail could not be sent.', ['mail', 'error']],
+  mail_sent: ['info', 'A mail was handed over to the server.', ['mail', 'userId', 'sessionId?']],
+  mail_suppressed: [
+    'warn',
+    'A mail was not sent, since many of its kind went to the same address.',
+    ['mail', 'userId', 'sessionId?'],
+  ],
+  mail_failed: [
+    'error',
+    'A mail could not be sent; Lambda tries twice more.',
+    ['mail', 'error', 'userId?', 'sessionId?'],
+  ],
 } as const satisfies Record<
   string,
-  readonly [level: 'info' | 'warn' | 'error', description: string, holds: readonly string[]]
+  readonly [level: 'info' | 'warn' | 'error', description: string, holds: readonly (Field | `${Field}?`)[]]
 >
 
 export type EventName = keyof typeof events
 
-type Details = Origin & Record<string, unknown>
+type Known<Name> = Name extends `${infer Known_}?` ? Known_ : Name
+type FieldOf<Name extends EventName> = Known<(typeof events)[Name][2][number]>
 
 /**
  * Logs an event.
- * @param details what the event holds; userId and sessionId where the request does not say them
+ * @param details what it holds, but for what the request says (lib/Log.ts)
  */
-export const audit = (event: EventName, details: Details = {}): void =>
-  log[events[event][0]](event, { event, ...details })
+export const audit = <Name extends EventName>(
+  event: Name,
+  details: Partial<Record<FieldOf<Name>, unknown>> = {},
+): void => log[events[event][0]](event, { event, ...details })

@@ -18,10 +18,13 @@ const origins = new AsyncLocalStorage<Origin>()
 
 /** Does some work whose lines in the log all say whose doing they are. */
 export const inRequest = <Result>(origin: Origin, work: () => Promise<Result>): Promise<Result> =>
-  origins.run(origin, work)
+  origins.run({ ...origin }, work)
 
 /** Of the request that is being answered; empty outside of one. */
 export const origin = (): Origin => origins.getStore() ?? {}
+
+/** Tells the lines from here on whose doing they are, where it is known only in the course of the work. */
+export const identify = (who: Pick<Origin, 'userId' | 'sessionId'>): void => void Object.assign(origin(), who)
 
 const logger = new Logger({ serviceName: process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local' })
 

@@ -96,7 +96,7 @@ export async function offerUser(
   now: Date,
 ): Promise<string | undefined> {
   const { email, ...rest } = new UserModel({ ...user, createdAt: now }).toObject()
-  const { upsertedCount } = await UserModel.updateOne(
+  const { upsertedId } = await UserModel.updateOne(
     { email },
     { $set: { registrationTriedAt: now }, $setOnInsert: rest },
     { upsert: true },
