@@ -3,7 +3,7 @@
  */
 import * as z from 'zod/mini'
 import { hashPassword, passwordErrors } from '../auth/Passwords.ts'
-import { accessTokenAnswer } from '../auth/SessionAnswer.ts'
+import { sessionAnswer, usesCookie } from '../auth/SessionAnswer.ts'
 import { keepSession, revokeSessions } from '../auth/Sessions.ts'
 import { countAttempt, emailChangeRules } from '../auth/Throttle.ts'
 import { withDatabase } from '../db.ts'
@@ -28,10 +28,11 @@ export const updateMe = route({ body: z.strictObject({ name: fields.name }) }, (
   }),
 )
 
-/** POST /me/password: 200 a new access token of this session; all others have ended. */
+/** POST /me/password: 200 session. It is this one, with new tokens; all others have ended. */
 export const changeMyPassword = route(
   { body: z.strictObject({ currentPassword, newPassword: fields.password }) },
-  async ({ body, caller }) => {
+  async ({ body, caller, header }) => {
+    const inCookie = usesCookie(header)
     const user = await confirmCaller(caller, hasPassword(body.currentPassword))
     const own = { ...user, product: setting('PRODUCT_NAME') }
     const errors = await passwordErrors(body.newPassword, own, setting('PASSWORD_MIN_LENGTH'))
@@ -47,8 +48,11 @@ export const changeMyPassword = route(
     const answer = await withDatabase(async () => {
       const now = new Date()
       const changed = await changePassword(user, passwordHash, now)
-      await keepSession(caller.sessionId, changed)
-      return accessTokenAnswer(changed, caller.sessionId, now)
+      const { sessionId } = caller
+      const refreshToken = await keepSession(sessionId, changed, setting('REFRESH_TOKEN_KEY'), now)
+      // Ended at the same moment: the client signs in, with the new password.
+      if (!refreshToken) throw new Problem('invalid_token')
+      return sessionAnswer(200, changed, { sessionId, refreshToken }, inCookie, now)
     })
     audit('authn_password_change')
     await mailLater({ mail: 'notice', notice: 'passwordChanged', email: user.email })

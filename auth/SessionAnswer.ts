@@ -42,23 +42,16 @@ export function sessionAnswer(
 ): Answer {
   return {
     status,
-    body: { ...accessToken(user, sessionId, now), ...(!inCookie && { refreshToken }) },
+    body: {
+      auth: true,
+      token: sign()(user, sessionId, now),
+      tokenType: 'Bearer',
+      expiresIn: ACCESS_TOKEN_SECONDS,
+      ...(!inCookie && { refreshToken }),
+    },
     headers: inCookie ? cookie(refreshToken, IDLE_LIFETIME / 1000) : {},
   }
 }
-
-/** A new access token of a session that goes on; its refresh token stays as it is. */
-export const accessTokenAnswer = (user: User, sessionId: string, now: Date): Answer => ({
-  status: 200,
-  body: accessToken(user, sessionId, now),
-})
-
-const accessToken = (user: User, sessionId: string, now: Date) => ({
-  auth: true,
-  token: sign()(user, sessionId, now),
-  tokenType: 'Bearer',
-  expiresIn: ACCESS_TOKEN_SECONDS,
-})
 
 /**
  * The refresh token of a request that uses the cookie.

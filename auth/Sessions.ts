@@ -180,15 +180,24 @@ export async function revokeSession(sessionId: string, userId: string, now: Date
   return matchedCount > 0
 }
 
-/** Lets one session go on after all sessions of its user were ended. */
+/**
+ * Lets one session go on after all sessions of its user were ended, with its next refresh token: one that was stolen
+ * before is of the past, as after a refresh (OWASP ASVS 5.0, 7.2.4).
+ * @param user as after that
+ * @returns the refresh token, or undefined when the session has ended by itself
+ */
 export async function keepSession(
   sessionId: string,
   user: { id: string; sessionVersion: number },
-): Promise<void> {
-  await SessionModel.updateOne(
-    { _id: sessionId, userId: user.id, sessionVersion: user.sessionVersion - 1 },
-    { $set: { sessionVersion: user.sessionVersion } },
-  )
+  key: Buffer,
+  now: Date,
+): Promise<string | undefined> {
+  const session = await SessionModel.findOneAndUpdate(
+    { _id: sessionId, userId: user.id, sessionVersion: user.sessionVersion - 1, revokedAt: null },
+    { $set: { sessionVersion: user.sessionVersion, lastUsedAt: now }, $inc: { generation: 1 } },
+    { returnDocument: 'after' },
+  ).lean()
+  return session ? refreshToken(sessionId, session.generation, key) : undefined
 }
 
 /** Ends all sessions of a user who is about to be deleted, and has no counter any more. */

@@ -101,7 +101,7 @@ export async function offerUser(
     { $set: { registrationTriedAt: now }, $setOnInsert: rest },
     { upsert: true },
   )
-  return upsertedCount > 0 ? String(rest._id) : undefined
+  return upsertedId?.toString()
 }
 
 /** @param email normalised */

@@ -73,7 +73,8 @@ async function nextLink(email: string): Promise<string> {
   return token
 }
 
-async function withApp(person: Person) {
+async function withApp(person: Person & { confirmation: string }) {
+  await send('verifyEmail', { token: person.confirmation })
   const { body } = await send('startTotp', { currentPassword: PASSWORD }, person)
   const totp = new TOTP({ secret: Secret.fromBase32(body['secret']!) })
   /** The code of a 30 s so many after this one. */

@@ -3,6 +3,7 @@
  */
 import type { APIGatewayProxyResult } from 'aws-lambda'
 import mongoose from 'mongoose'
+import { changeMyPassword } from '../../account/AccountHandler.ts'
 import { login, register } from '../../auth/AuthHandler.ts'
 import { endSession, logout, logoutAll, refresh, sessions } from '../../auth/SessionHandler.ts'
 import { startSession } from '../../auth/Sessions.ts'
@@ -144,13 +145,20 @@ describe('POST /refresh', () => {
 describe('the cookie', () => {
   const cookieOf = (setCookie: string) => setCookie.split(';')[0]!
 
-  test('is what register, login and refresh give who asks for it, and no script can read it', async () => {
+  test('is what register, login, refresh and a new password give who asks for it, and no script can read it', async () => {
     const registered = await newUser(COOKIE)
     const loggedIn = await signIn(registered.email, COOKIE)
     const refreshed = signedIn(
       await refresh(request({ headers: { ...COOKIE, Cookie: cookieOf(loggedIn.cookie) } })),
     )
-    for (const { refreshToken, cookie } of [registered, loggedIn, refreshed]) {
+    const change = { currentPassword: PASSWORD, newPassword: 'another horse on the sun' }
+    const changed = signedIn(
+      await changeMyPassword({
+        ...withHeaders(COOKIE, change),
+        requestContext: request({ authorizer: loggedIn.authorizer }).requestContext,
+      }),
+    )
+    for (const { refreshToken, cookie } of [registered, loggedIn, refreshed, changed]) {
       expect(refreshToken).toBeUndefined()
       expect(cookie).toMatch(
         /^__Secure-refresh-token=[\w-]{22}\.\d\.[\w-]{43}; Path=\/refresh; Max-Age=604800; HttpOnly; Secure; SameSite=Strict$/,

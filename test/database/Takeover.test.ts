@@ -3,6 +3,7 @@
  * nothing that they have prepared works once its owner has it back.
  */
 import { type Api, PASSWORD, type Person, startAccounts } from '../support/account.ts'
+import { onDatabase } from '../support/database.ts'
 
 let api: Api
 beforeAll(async () => {
@@ -68,4 +69,39 @@ test('a stolen session and the password do not change the e-mail where the secon
   })
   expect((await ask({ code: 'aaaaaa' })).code).toBe('wrong_code')
   expect((await ask({ code: code() })).status).toBe(202)
+})
+
+describe('when the password is changed', () => {
+  const changed = async () => {
+    const owner = await api.newPerson()
+    const other = await api.signIn(owner.email)
+    const change = { currentPassword: PASSWORD, newPassword: NEW }
+    const { status, body } = await api.call('changeMyPassword', change, owner)
+    expect(status).toBe(200)
+    return { owner, other, now: api.signedIn(owner.email, body) }
+  }
+
+  test('this session goes on with its next refresh token, and no other does', async () => {
+    const { owner, other, now } = await changed()
+    expect(now.caller).toEqual(owner.caller)
+    expect(now.refreshToken).toMatch(`${owner.caller.sessionId}.1.`)
+    expect((await api.call('refresh', { refreshToken: now.refreshToken })).status).toBe(200)
+    expect((await api.call('refresh', { refreshToken: other.refreshToken })).code).toBe(
+      'invalid_refresh_token',
+    )
+    const { body } = await api.call('sessions', undefined, owner)
+    expect(body).toEqual([expect.objectContaining({ id: owner.caller.sessionId })])
+  })
+
+  test('a refresh token of this session that was stolen before ends it, after the 30 seconds of a lost answer', async () => {
+    const { owner, now } = await changed()
+    await onDatabase(process.env['DB']!, (database) =>
+      database
+        .collection<{ _id: string }>('sessions')
+        .updateOne({ _id: owner.caller.sessionId }, { $set: { lastUsedAt: new Date(Date.now() - 31_000) } }),
+    )
+    for (const { refreshToken } of [owner, now]) {
+      expect((await api.call('refresh', { refreshToken })).code).toBe('invalid_refresh_token')
+    }
+  })
 })
