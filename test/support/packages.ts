@@ -95,8 +95,15 @@ export function unpack(zip: string, folder: string): void {
 }
 
 /** What CloudFormation would put in. */
-const inserted = (value: object) =>
-  'Ref' in value ? 'abcdef1234' : 'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev'
+const inserted = (value: object) => {
+  const known: Record<string, string> = {
+    ApiGatewayRestApi: 'abcdef1234',
+    'AWS::Region': 'eu-central-1',
+    'AWS::URLSuffix': 'amazonaws.com',
+  }
+  const template = (value as Record<string, string>)['Fn::Sub'] ?? '${ApiGatewayRestApi}'
+  return template.replaceAll(/\$\{([^}]+)\}/g, (_, name: string) => known[name]!)
+}
 
 /** The files that are loaded before the first call: the handler's, and those that it imports statically. */
 export function startUpFiles(folder: string, handler: string): string[] {
