@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lambda'
 import { type TOTP, URI } from 'otpauth'
 import { startContainer } from '../support/container.ts'
-import { databaseUri, dropDatabase } from '../support/database.ts'
+import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
 import { allows } from '../support/gateway.ts'
 import { startMailFunction, startSmtp } from '../support/mail.ts'
@@ -86,8 +86,9 @@ const functions: { name: string; secrets: string[]; startUp?: number }[] = [
   { name: 'me', secrets: ['DB'] },
   { name: 'updateMe', secrets: ['DB'] },
   { name: 'deleteMe', secrets: ['DB', 'PEPPER'] },
-  { name: 'changeMyPassword', secrets: ['DB', 'SIGNING_KEYS', 'PEPPER'] },
+  { name: 'changeMyPassword', secrets: ['DB', 'SIGNING_KEYS', 'PEPPER', 'REFRESH_TOKEN_KEY'] },
   { name: 'changeMyEmail', secrets: ['DB', 'PEPPER'] },
+  { name: 'mfa', secrets: ['DB'] },
   { name: 'startTotp', secrets: ['DB', 'PEPPER'] },
   { name: 'confirmTotp', secrets: ['DB', 'PEPPER'] },
   { name: 'disableTotp', secrets: ['DB', 'PEPPER'] },
@@ -213,7 +214,7 @@ test('the zips work together: a mail is handed over, sent, and its link verifies
   }
 })
 
-test('the zips work together: an app is set up, and a login asks for its code', () => {
+test('the zips work together: an app is set up, and a login asks for its code', async () => {
   const cyd = { name: 'Cyd', email: 'cyd@example.com', password: 'a horse on the moon' }
   const answerOf = (name: string, json: object, authorizer?: Record<string, string>) => {
     const { statusCode, body } = invoke(
@@ -223,6 +224,9 @@ test('the zips work together: an app is set up, and a login asks for its code', 
     return { statusCode, ...JSON.parse(body) } as Record<'token' | 'uri' | 'challenge', string>
   }
   const { token } = answerOf('register', cyd)
+  await onDatabase(DB, (database) =>
+    database.collection('users').updateOne({ email: cyd.email }, { $set: { emailVerified: true } }),
+  )
   const { context } = invoke('verifyToken', authorizerEvent(token)) as APIGatewayAuthorizerResult
   const caller = context as Record<string, string>
   const { uri } = answerOf('startTotp', { currentPassword: cyd.password }, caller)
@@ -376,10 +380,19 @@ describe('the template', () => {
     expect(callable).not.toContain('MailLambdaFunction')
   })
 
-  test('describes no stage, or CloudFormation would refuse the second deployment', () => {
-    const [deployment] = ofType('AWS::ApiGateway::Deployment')
-    expect(deployment![1].Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' }, StageName: 'dev' })
-    expect(ofType('AWS::ApiGateway::Stage')).toEqual([])
+  test('owns the stage, with its throttle: a deployment that described it would be refused the second time', () => {
+    const [id, deployment] = ofType('AWS::ApiGateway::Deployment')[0]!
+    expect(deployment.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } })
+    expect(ofType('AWS::ApiGateway::Stage').map(([, { Properties }]) => Properties)).toEqual([
+      {
+        RestApiId: { Ref: 'ApiGatewayRestApi' },
+        DeploymentId: { Ref: id },
+        StageName: 'dev',
+        MethodSettings: [
+          { HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
+        ],
+      },
+    ])
   })
 
   test('answers the preflight of every route', () => {
