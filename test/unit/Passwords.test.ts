@@ -272,6 +272,14 @@ describe('a new password', () => {
     ).toEqual([])
   })
 
+  test('is refused when it is one of more than 3,000 common ones of 8 characters (OWASP ASVS 5.0, 6.2.4)', async () => {
+    const { dictionary } = await import('@zxcvbn-ts/language-common')
+    const long = dictionary['passwords-common'].filter((password) => [...password].length >= 8)
+    expect(long.length).toBeGreaterThan(3_000)
+    const errors = await Promise.all(long.map((password) => passwordErrors(password, own, 8)))
+    expect(long.filter((_, index) => errors[index]!.length === 0)).toEqual([])
+  })
+
   test('may have at least 64 characters (NIST SP 800-63B-4 section 3.1.1.2)', () => {
     expect(PASSWORD_MAX_LENGTH).toBeGreaterThanOrEqual(64)
   })
