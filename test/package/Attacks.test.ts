@@ -59,14 +59,20 @@ async function verdict(authorization: string): Promise<string> {
     : 'denied by its policy'
 }
 
-/** @returns the reasons in the log, in their order; the log must hold them and nothing of the tokens */
+/**
+ * @returns the reasons in the log, in their order; the log must hold them and nothing of the tokens, but whose they are
+ *   where that was verified
+ */
 async function reasonsInLog(): Promise<string[]> {
   const lines = (await container.stop())
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as { level: string; event?: string; reason?: string; timestamp?: string })
   expect(lines.filter(({ level }) => level !== 'INFO')).toEqual([])
-  const text = lines.map((line) => stringsIn({ ...line, timestamp: '' }).join(' ')).join('\n')
+  const isVerified = ({ reason }: { reason?: string }) => !reason || reason === 'revoked or outdated'
+  expect(lines.filter((line) => ('userId' in line || 'sessionId' in line) && !isVerified(line))).toEqual([])
+  const known = { timestamp: '', userId: '', sessionId: '' }
+  const text = lines.map((line) => stringsIn({ ...line, ...known }).join(' ')).join('\n')
   const ours = [PARTIES.issuer, PARTIES.audience]
   const found = [...new Set(sent.flatMap(pieces))]
     .filter((piece) => !ours.some((name) => name.includes(piece)))
