@@ -2,13 +2,14 @@
  * The Lambda that sends mail. The other functions invoke it and do not wait (lib/Invoke.ts); when it throws, Lambda
  * invokes it again after one and two minutes.
  */
-import { countAttempt, mailRules, type Rule, takeBack } from '../auth/Throttle.ts'
+import { countAttempt, mailRules, noticeRules, type Rule, settle, takeBack } from '../auth/Throttle.ts'
 import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { hasSetting, setting } from '../lib/Config.ts'
 import { identify, inRequest, loggable } from '../lib/Log.ts'
 import { type Mail, sendBySmtp, writeToFolder } from '../lib/Mail.ts'
 import { Problem } from '../lib/Problem.ts'
+import type { Limits } from '../lib/Settings.ts'
 import { findUserByEmail } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
 import { issueEmailConfirmation, issuePasswordReset } from './Account.ts'
@@ -27,12 +28,11 @@ export const mail = (event: MailEvent): Promise<void> =>
       time: new Date(event.time),
       address: event.origin.address ?? undefined,
     }
-    const rules = mailRules(kindOf(event), event.email, setting('LIMITS'))
+    const rules = rulesOf(event, setting('LIMITS'))
     try {
       const message = await compose(event, facts, rules)
       if (!message) return
       await send(message)
-      audit('mail_sent', { mail: nameOf(event) })
     } catch (error) {
       if (error instanceof Problem && error.code === 'too_many_attempts') {
         audit('mail_suppressed', { mail: nameOf(event) })
@@ -43,12 +43,14 @@ export const mail = (event: MailEvent): Promise<void> =>
       await withDatabase(() => takeBack(rules, new Date()))
       throw error
     }
+    audit('mail_sent', { mail: nameOf(event) })
+    await withDatabase(() => settle(rules, new Date()))
   })
 
 const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
 
-/** What is counted as one kind: a notice may have the name of a mail with a link. */
-const kindOf = (job: MailJob) => (job.mail === 'notice' ? `notice ${job.notice}` : job.mail)
+const rulesOf = (job: MailJob, limits: Limits) =>
+  job.mail === 'notice' ? noticeRules(job.notice, job.email, limits) : mailRules(job.mail, job.email, limits)
 
 /** @returns undefined where nobody should get one */
 async function compose(job: MailJob, facts: Facts, rules: Rule[]): Promise<Mail | undefined> {

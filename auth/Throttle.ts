@@ -44,6 +44,8 @@ export interface Rule {
   free: number
   /** The wait after that, in milliseconds, which doubles each time; without one the counter opens when its hour is over. */
   firstWait?: number
+  /** There is no other until this one is settled or taken back, for so many milliseconds at the most. */
+  underWay?: number
 }
 
 /** No wait is longer; the link in a mail is good for twice as long, so that whoever waits for one has one that works. */
@@ -86,10 +88,21 @@ export const emailChangeRules = (userId: string, limits: Limits): Rule[] => [
   hourly(limits, 'emailChangesPerUser', userId),
 ]
 
-/** The limit of mails of one kind to one e-mail, whoever asks for them. */
-export const mailRules = (kind: string, email: string, limits: Limits): Rule[] => [
-  { ...hourly(limits, 'mailsPerEmail', kind, email), firstWait: MINUTE },
+/** The limit of notices of one kind to one e-mail. */
+export const noticeRules = (notice: string, email: string, limits: Limits): Rule[] => [
+  { ...hourly(limits, 'mailsPerEmail', 'notice', notice, email), firstWait: MINUTE },
 ]
+
+/**
+ * The limit of mails of one kind to one e-mail, whoever asks for them. One after the other: of two that are under way
+ * at the same time, the one that comes last could be that with the void link.
+ */
+export const mailRules = (mail: string, email: string, limits: Limits): Rule[] => [
+  { ...hourly(limits, 'mailsPerEmail', mail, email), firstWait: MINUTE, underWay: SENDING_TIME },
+]
+
+/** The function that sends mail is stopped after so long (serverless.yml), in milliseconds. */
+const SENDING_TIME = 30 * SECOND
 
 /**
  * The limit of wrong passwords and codes of somebody who is signed in. It knows the session and not the e-mail, so that
@@ -144,6 +157,19 @@ export const forgiveAddress = (rules: Rule[], now: Date): Promise<void> =>
 export async function takeBack(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(
     rules.map((rule) => uncounted(rule, now)),
+    UNJOURNALED,
+  )
+}
+
+/** Says that attempts which were under way are done: the wait for the next begins. */
+export async function settle(rules: Rule[], now: Date): Promise<void> {
+  await collection().bulkWrite(
+    rules.map((rule) => ({
+      updateOne: {
+        filter: { _id: rule.id, expiresAt: { $gt: now } },
+        update: [{ $set: { opensAt: opensAt(rule, now) } }],
+      },
+    })),
     UNJOURNALED,
   )
 }
@@ -203,7 +229,7 @@ async function count(rules: Rule[], now: Date): Promise<number | undefined> {
       rules.map((rule) => ({
         updateOne: {
           filter: { _id: rule.id, opensAt: { $lte: now } },
-          update: [{ $set: counted(rule, now) }, { $set: { opensAt: opensAt(rule, now) } }],
+          update: [{ $set: counted(rule, now) }, { $set: { opensAt: firstOpensAt(rule, now) } }],
           upsert: true,
         },
       })),
@@ -230,6 +256,10 @@ function counted(rule: Rule, now: Date) {
 
 /** Before any attempt, also one that began a moment earlier, or on a clock that is behind. */
 const OPEN = new Date(0)
+
+/** When the counter opens again if nobody settles the attempt. */
+const firstOpensAt = (rule: Rule, now: Date) =>
+  rule.underWay === undefined ? opensAt(rule, now) : new Date(now.getTime() + rule.underWay)
 
 /** When the counter opens again, from its new count and time. */
 function opensAt({ free, firstWait }: Rule, now: Date) {
