@@ -13,7 +13,7 @@ import type { Limits } from '../lib/Settings.ts'
 import { findUserByEmail } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
 import { issueEmailConfirmation, issuePasswordReset } from './Account.ts'
-import type { MailEvent, MailJob } from './MailJobs.ts'
+import { type MailEvent, type MailJob, nameOf } from './MailJobs.ts'
 import { type Facts, linkMails, noticeMail, registeredAlready, render } from './MailTemplates.ts'
 
 /**
@@ -46,8 +46,6 @@ export const mail = (event: MailEvent): Promise<void> =>
     audit('mail_sent', { mail: nameOf(event) })
     await withDatabase(() => settle(rules, new Date()))
   })
-
-const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
 
 const rulesOf = (job: MailJob, limits: Limits) =>
   job.mail === 'notice' ? noticeRules(job.notice, job.email, limits) : mailRules(job.mail, job.email, limits)

@@ -2,9 +2,10 @@
  * What the function that sends mail is asked to do. Whoever asks does not wait for it, and does not look up whether
  * there is an account: so neither the answer nor its time can tell.
  */
+import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
 import { invokeLater } from '../lib/Invoke.ts'
-import { origin, type Origin } from '../lib/Log.ts'
+import { loggable, origin, type Origin } from '../lib/Log.ts'
 
 /** Mails that tell what has happened to an account. */
 export type Notice =
@@ -37,10 +38,16 @@ export type MailEvent = MailJob & {
   time: string
 }
 
-/** Asks for a mail. Never fails: what goes wrong is logged. */
-export const mailLater = (job: MailJob): Promise<void> =>
-  invokeLater(setting('MAIL_FUNCTION_URL'), {
-    ...job,
-    origin: origin(),
-    time: new Date().toISOString(),
-  } satisfies MailEvent)
+/** What the log calls a mail. */
+export const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
+
+/** Asks for a mail. What goes wrong is logged and nothing else: no answer depends on it. */
+export async function mailLater(job: MailJob): Promise<void> {
+  const event: MailEvent = { ...job, origin: origin(), time: new Date().toISOString() }
+  const url = setting('MAIL_FUNCTION_URL')
+  try {
+    await invokeLater(url, event)
+  } catch (error) {
+    audit('mail_failed', { mail: nameOf(job), error: loggable(error) })
+  }
+}

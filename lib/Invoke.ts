@@ -4,29 +4,25 @@
  * @see https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
  */
 import { AwsClient } from 'aws4fetch'
-import { log, loggable } from './Log.ts'
 
 /** An answer must not wait for longer, in milliseconds. */
 const PATIENCE = 2_000
 
 /**
- * Invokes a function and does not wait for what it does. A failure is logged and nothing else: no answer depends on it.
+ * Invokes a function and does not wait for what it does.
  * @param url of its invocations, `https://lambda.REGION.amazonaws.com/2015-03-31/functions/NAME/invocations`
  * @param payload its event, as JSON; nothing secret, since a queue of Lambda keeps it
+ * @throws Error when Lambda does not take it
  */
 export async function invokeLater(url: string, payload: object): Promise<void> {
-  try {
-    const answer = await lambda().fetch(url, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', 'X-Amz-Invocation-Type': 'Event' },
-      body: JSON.stringify(payload),
-      signal: AbortSignal.timeout(PATIENCE),
-    })
-    await answer.body?.cancel()
-    if (answer.status !== 202) throw new Error(`Lambda answers ${answer.status}`)
-  } catch (error) {
-    log.error('a function could not be invoked', { error: loggable(error) })
-  }
+  const answer = await lambda().fetch(url, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', 'X-Amz-Invocation-Type': 'Event' },
+    body: JSON.stringify(payload),
+    signal: AbortSignal.timeout(PATIENCE),
+  })
+  await answer.body?.cancel()
+  if (answer.status !== 202) throw new Error(`Lambda answers ${answer.status}`)
 }
 
 /** With the role of this function. Made for each call: Lambda's credentials are those of the environment. */
