@@ -109,8 +109,9 @@ export function noticeMail({ product, time, address }: Facts, notice: Notice): C
     subject: `${product}: ${subject.charAt(0).toLowerCase()}${subject.slice(1)}`,
     paragraphs: [
       `On ${when}${address ? `, from the address ${address},` : ''} ${what}.`,
-      notice === 'accountDeleted'
-        ? 'If this was not you, please tell us.'
+      // Who reads these two has no way to the account any more.
+      notice === 'accountDeleted' || notice === 'emailChanged'
+        ? 'If this was not you, please tell us at once.'
         : 'If this was not you, reset your password at once with "Forgot password", and tell us.',
     ],
   }
