@@ -34,8 +34,14 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
     disableUrlAccess: true,
   })
   try {
-    // As an object, so that no address is read as a list of them.
-    await transport.sendMail({ ...mail, to: { name: '', address: mail.to }, from })
+    await transport.sendMail({
+      ...mail,
+      // As an object, so that no address is read as a list of them.
+      to: { name: '', address: mail.to },
+      from,
+      // Holiday answers are for people (RFC 3834 section 5).
+      headers: { 'Auto-Submitted': 'auto-generated' },
+    })
   } finally {
     transport.close()
   }
