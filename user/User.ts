@@ -132,9 +132,10 @@ export async function upgradePasswordHash(user: User, passwordHash: string): Pro
  * A page of users in the order of their ids, which begin with the second of creation. Ids never change, so a page
  * neither repeats nor skips a user when others come or go.
  * @param after the last id of the page before
+ * @param verified only those whose e-mail is verified
  */
-export const listUsers = (limit: number, after?: string) =>
-  page({ disabled: mongoose.trusted({ $ne: true }) }, limit, after)
+export const listUsers = (limit: number, after?: string, verified = false) =>
+  page({ disabled: mongoose.trusted({ $ne: true }), ...(verified && { emailVerified: true }) }, limit, after)
 
 /**
  * A page of all users, the disabled ones too, whose e-mail begins with a text; pages as listUsers.

@@ -26,7 +26,11 @@ const page = { limit: z._default(fields.limit, 20), after: z.optional(fields.id)
 
 /** GET /users?limit=&after=: 200 array of public users, with a Link to the next page while there is one (RFC 8288). */
 export const users = route({ query: z.strictObject(page) }, ({ query: { limit, after } }) =>
-  withDatabase(async () => answerPage('/users', { limit }, await listUsers(limit, after), publicView)),
+  withDatabase(async () => {
+    // Whoever finds the name here that they have just registered with knows that the e-mail was not taken.
+    const found = await listUsers(limit, after, setting('REGISTRATION') === 'private')
+    return answerPage('/users', { limit }, found, publicView)
+  }),
 )
 
 /** GET /admin/users?email=&limit=&after=: 200 array of users whose e-mail begins so, with a Link as above. */
