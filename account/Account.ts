@@ -51,11 +51,17 @@ const newPassword = (passwordHash: string) => ({
   $unset: { passwordReset: 1, emailConfirmation: 1, totpEnrolment: 1 },
 })
 
-/** Makes the token that resets a password; those of before are void. */
-export async function issuePasswordReset(userId: string, now: Date): Promise<string> {
-  const { token, hash } = newToken(userId)
+/**
+ * Makes the token that resets a password; those of before are void.
+ * @param user whose e-mail it goes to; it is no good should that be another's, or another one, by now
+ */
+export async function issuePasswordReset(
+  { id, email }: { id: string; email: string },
+  now: Date,
+): Promise<string> {
+  const { token, hash } = newToken(id)
   const expiresAt = new Date(now.getTime() + RESET_LIFETIME)
-  await UserModel.updateOne({ _id: userId }, { $set: { passwordReset: { hash, expiresAt } } })
+  await UserModel.updateOne({ _id: id, email }, { $set: { passwordReset: { hash, expiresAt } } })
   return token
 }
 

@@ -60,17 +60,14 @@ async function compose(job: MailJob, facts: Facts, rules: Rule[]): Promise<Mail 
       await countAttempt(rules, now)
       return noticeMail(facts, job.notice)
     }
-    const user =
-      job.mail === 'emailChange'
-        ? { id: job.userId, sessionVersion: job.sessionVersion }
-        : await recipient(job.mail, email)
+    const user = job.mail === 'emailChange' ? { ...job, id: job.userId } : await recipient(job.mail, email)
     if (!user) return undefined
     identify({ userId: user.id })
     await countAttempt(rules, now)
     if (job.mail === 'registeredAlready') return registeredAlready(facts)
     if (job.mail === 'passwordReset') {
       audit('authn_password_reset_requested')
-      return linkMails.passwordReset(facts, await issuePasswordReset(user.id, now))
+      return linkMails.passwordReset(facts, await issuePasswordReset(user, now))
     }
     const token = await issueEmailConfirmation(user, email, now)
     return token && linkMails[job.mail](facts, token)
