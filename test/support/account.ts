@@ -4,11 +4,16 @@
  */
 import { TOTP, Secret } from 'otpauth'
 import mongoose from 'mongoose'
+import type { Limits } from '../../lib/Settings.ts'
 import { dropDatabase } from './database.ts'
 import { request } from './events.ts'
+import { captureLogs } from './logs.ts'
 import { type MailFunction, type SmtpServer, startMailFunction, startSmtp } from './mail.ts'
 
 export const PASSWORD = 'a horse on the moon'
+
+/** Members of requests and answers that nobody but the client may read. */
+const SECRET = /^(email|.*password|.*token|challenge|code|secret|uri|recoveryCodes)$/i
 
 export interface Caller {
   id: string
@@ -26,14 +31,25 @@ export interface Person {
 
 export type Api = Awaited<ReturnType<typeof startAccounts>>
 
+/** The setting LIMITS with other limits than those of every test file. */
+export const withLimits = (limits: Partial<Limits>) => ({
+  LIMITS: JSON.stringify({ ...JSON.parse(process.env['LIMITS']!), ...limits }),
+})
+
 /**
- * Loads the handlers, which read the settings meanwhile.
+ * Loads the handlers, which read the settings meanwhile: nothing may load them before, so a test file imports no module
+ * that does.
  * @param settings over those of every test file
  */
 export async function startAccounts(settings: Record<string, string> = {}) {
   const smtp: SmtpServer = await startSmtp()
   const mailFunction: MailFunction = await startMailFunction((event) => mail(event))
-  Object.assign(process.env, { SMTP_URL: smtp.url, MAIL_FUNCTION_URL: mailFunction.url }, settings)
+  const logs = captureLogs()
+  Object.assign(
+    process.env,
+    { SMTP_URL: smtp.url, MAIL_FUNCTION_URL: mailFunction.url, POWERTOOLS_LOG_LEVEL: 'INFO' },
+    settings,
+  )
   const { mail } = await import('../../account/MailHandler.ts')
   const routes = {
     ...(await import('../../auth/AuthHandler.ts')),
@@ -43,6 +59,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     ...(await import('../../account/MfaHandler.ts')),
     ...(await import('../../user/UserHandler.ts')),
   }
+  const { isRevoked, revocationsSince } = await import('../../auth/Revocations.ts')
   const { verifier } = await import('../../auth/Tokens.ts')
   const { setting } = await import('../../lib/Config.ts')
   const verify = verifier(setting('VERIFICATION_KEYS'), {
@@ -50,16 +67,40 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     audience: setting('AUDIENCE'),
   })
 
+  const secrets = new Set<string>()
+  /** Remembers what went over the wire and must not be in a log. */
+  const keepSecrets = (body: unknown) => {
+    for (const [name, value] of Object.entries(body ?? {})) {
+      for (const text of [value].flat()) {
+        const isId = /^[0-9a-f]{24}$/.test(String(text))
+        if (SECRET.test(name) && typeof text === 'string' && text.length >= 6 && !isId) secrets.add(text)
+      }
+    }
+  }
+
   /** Calls a route with a JSON body, from an address, as somebody. */
   const call = async (
     route: keyof typeof routes,
     json?: unknown,
-    { caller, address = '192.0.2.1' }: { caller?: Caller | undefined; address?: string } = {},
+    {
+      caller,
+      address = '192.0.2.1',
+      headers: more = {},
+      query = {},
+    }: {
+      caller?: Caller | undefined
+      address?: string
+      headers?: Record<string, string>
+      query?: Record<string, string>
+    } = {},
   ) => {
-    const event = request({ json, ...(caller && { authorizer: { ...caller } }) })
+    const event = request({ json, query, ...(caller && { authorizer: { ...caller } }) })
     event.requestContext.identity = { sourceIp: address } as never
+    Object.assign(event.headers, more)
     const { statusCode, body, headers = {} } = await routes[route](event)
     const answer = (body ? JSON.parse(body) : {}) as Record<string, string>
+    keepSecrets(json)
+    keepSecrets({ ...answer, code: undefined })
     return { status: statusCode, code: answer['code'] ?? statusCode, body: answer, headers }
   }
 
@@ -78,7 +119,9 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   const newPerson = async (email = `person${++people}-${process.pid}@example.com`) => {
     const { status, body } = await call('register', { name: 'Ann', email, password: PASSWORD })
     if (status !== 201) throw new Error(`register answers ${status}`)
-    return { ...signedIn(email, body), confirmation: (await smtp.next(email)).token! }
+    const { token } = await smtp.next(email)
+    await mailFunction.settled()
+    return { ...signedIn(email, body), confirmation: token! }
   }
   const signIn = async (email: string, password = PASSWORD) =>
     signedIn(email, (await call('login', { email, password })).body)
@@ -90,7 +133,9 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     const totp = new TOTP({ secret: Secret.fromBase32(body['secret']!) })
     /** The code of a 30 s so many after this one. */
     const code = (later = 0) => totp.generate({ timestamp: Date.now() + later * 30_000 })
-    const answer = await call('confirmTotp', { code: code(-1) }, person)
+    let answer = await call('confirmTotp', { code: code(-1) }, person)
+    // The next 30 s had begun when it came.
+    if (answer.status !== 200) answer = await call('confirmTotp', { code: code(-1) }, person)
     if (answer.status !== 200) throw new Error(`confirmTotp answers ${answer.status}`)
     return { code, recoveryCodes: answer.body['recoveryCodes'] as unknown as string[] }
   }
@@ -102,11 +147,22 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     signIn,
     withApp,
     verify,
+    /** Whether the authorizers refuse an access token, from the next question that they ask on. */
+    isRevoked: ({ token }: { token: string }) => isRevoked(verify(token, new Date())),
+    revocationsSince,
     smtp,
     mailFunction,
     mail,
+    /** The lines of the log so far. */
+    logged: logs.lines,
+    /** What is in the log and must not be: passwords, tokens, codes and e-mails of all requests, answers and mails so far. */
+    secretsInLog: () => {
+      for (const { token } of smtp.received) keepSecrets({ token })
+      return logs.found(secrets)
+    },
     stop: async () => {
       await mailFunction.settled()
+      logs.stop()
       await Promise.all([smtp.stop(), mailFunction.stop()])
       await mongoose.disconnect()
       await dropDatabase(process.env['DB']!)

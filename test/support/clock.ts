@@ -1,21 +1,32 @@
 /**
- * The time, for the handlers alone: timers and the driver's own clock go on as ever.
+ * The time, as the code under test sees it. Timers go on as they are: databases and servers are waited for in real time.
  */
 
-const ALL_BUT_DATE = [
+const TIMERS = [
+  'clearImmediate',
+  'clearInterval',
+  'clearTimeout',
   'hrtime',
   'nextTick',
   'performance',
   'queueMicrotask',
   'setImmediate',
-  'clearImmediate',
   'setInterval',
-  'clearInterval',
   'setTimeout',
-  'clearTimeout',
-] as const satisfies string[]
+] as const
 
-/** Moves the time on; from then on it stands still, until jest.useRealTimers(). */
-export const moveClock = (milliseconds: number): void => {
-  jest.useFakeTimers({ now: Date.now() + milliseconds, doNotFake: [...ALL_BUT_DATE] })
+/** Stops the clock at a time, in milliseconds since the epoch, until goOn. */
+export const stopClock = (now: number): void => {
+  jest.useFakeTimers({ now, doNotFake: [...TIMERS] })
 }
+
+/** Moves the clock on from now, and stops it there. */
+export const moveClock = (milliseconds: number): void => stopClock(Date.now() + milliseconds)
+
+/** Back to the real time. */
+export const resetClock = (): void => {
+  jest.useRealTimers()
+}
+
+export const MINUTE = 60_000
+export const HOUR = 60 * MINUTE

@@ -18,6 +18,8 @@ export interface ReceivedMail {
   subject: string
   text: string
   html: string
+  /** Every header, its name in lower case. */
+  headers: { key: string; value: string }[]
   /** The token in its link, if any. */
   token: string | undefined
 }
@@ -28,25 +30,35 @@ export interface SmtpServer {
   next: (to: string) => Promise<ReceivedMail>
   /** How many mails nobody has taken yet. */
   waiting: (to?: string) => number
+  /** Every mail that ever came. */
+  received: ReceivedMail[]
   /** Answers every mail with this from now on; undefined takes them again. */
   refuse: (error: Error | undefined) => void
+  /** Says nothing to who connects, not even hello. */
+  hang: (hangs: boolean) => void
   stop: () => Promise<void>
 }
 
 /** Starts an SMTP server on a free port, without TLS, as on a laptop. */
 export async function startSmtp(): Promise<SmtpServer> {
   const mails: ReceivedMail[] = []
+  const received: ReceivedMail[] = []
   let refusal: Error | undefined
+  let isHanging = false
   const receive = async (stream: Readable, to: string, done: (error?: Error) => void) => {
-    const { from, subject = '', text = '', html = '' } = await PostalMime.parse(await buffer(stream))
+    const parsed = await PostalMime.parse(await buffer(stream))
     if (refusal) return done(refusal)
+    const { from, subject = '', text = '', html = '', headers } = parsed
     const [, token] = /#token=(\S+)/.exec(text) ?? []
-    mails.push({ to, from: `${from?.name} <${from?.address}>`, subject, text, html, token })
+    const mail = { to, from: `${from?.name} <${from?.address}>`, subject, text, html, headers, token }
+    mails.push(mail)
+    received.push(mail)
     done()
   }
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
+    onConnect: (_session, done) => void (isHanging || done()),
     onData: (stream, { envelope }, done) =>
       void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
   })
@@ -60,7 +72,9 @@ export async function startSmtp(): Promise<SmtpServer> {
       return mails.splice(find(to), 1)[0]!
     },
     waiting: (to) => mails.filter((mail) => to === undefined || mail.to === to).length,
+    received,
     refuse: (error) => (refusal = error),
+    hang: (hangs) => (isHanging = hangs),
     stop: () => new Promise((done) => server.close(() => done())),
   }
 }
@@ -69,6 +83,10 @@ export interface MailFunction {
   url: string
   /** Every invocation so far. */
   events: MailEvent[]
+  /** Those whose run has thrown: Lambda would try them again. */
+  failed: MailEvent[]
+  /** Answers invocations with this status and runs none, or hangs or drops the connection; undefined takes them again. */
+  misbehave: (how: number | 'hang' | 'drop' | undefined) => void
   /** Waits until nothing is being done any more. */
   settled: () => Promise<void>
   stop: () => Promise<void>
@@ -80,8 +98,15 @@ export interface MailFunction {
  */
 export async function startMailFunction(run: (event: MailEvent) => Promise<unknown>): Promise<MailFunction> {
   const events: MailEvent[] = []
+  const failed: MailEvent[] = []
   let running = 0
+  let misbehaviour: number | 'hang' | 'drop' | undefined
   const server = createServer((request, response) => {
+    if (misbehaviour !== undefined) {
+      if (misbehaviour === 'drop') request.socket.destroy()
+      if (typeof misbehaviour === 'number') response.writeHead(misbehaviour).end()
+      return
+    }
     let body = ''
     request.on('data', (chunk) => (body += String(chunk)))
     request.on('end', () => {
@@ -95,7 +120,7 @@ export async function startMailFunction(run: (event: MailEvent) => Promise<unkno
         const event = JSON.parse(body) as MailEvent
         events.push(event)
         run(event)
-          .catch(() => undefined)
+          .catch(() => failed.push(event))
           .finally(() => running--)
       })
     })
@@ -104,6 +129,8 @@ export async function startMailFunction(run: (event: MailEvent) => Promise<unkno
   return {
     url: `http://127.0.0.1:${port}/2015-03-31/functions/auth-dev-mail/invocations`,
     events,
+    failed,
+    misbehave: (how) => (misbehaviour = how),
     settled: () => until(() => running === 0, 'the end of all invocations'),
     stop: () =>
       new Promise((done) => {
