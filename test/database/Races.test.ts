@@ -77,9 +77,9 @@ describe(`${N} at once`, () => {
         { name: `Ann ${index}`, email, passwordHash: `hash ${index}`, roles: ['user'] },
         new Date(),
       )
-    const isNew = await atOnce(offer)
-    expect(isNew.filter(Boolean)).toHaveLength(1)
-    const winner = isNew.indexOf(true)
+    const ids = await atOnce(offer)
+    expect(ids.filter(Boolean)).toHaveLength(1)
+    const winner = ids.findIndex(Boolean)
     expect(await users.findUserByEmail(email)).toMatchObject({
       name: `Ann ${winner}`,
       passwordHash: `hash ${winner}`,
@@ -248,7 +248,7 @@ describe('counters that are counted, taken back and deleted at once', () => {
 })
 
 describe('a second factor', () => {
-  let ann: Person
+  let ann: Awaited<ReturnType<Api['newPerson']>>
   let app: Awaited<ReturnType<Api['withApp']>>
   let challenge: string | undefined
 
