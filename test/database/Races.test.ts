@@ -5,7 +5,7 @@ import mongoose from 'mongoose'
 import { countAttempt, forgive, loginRules } from '../../auth/Throttle.ts'
 import { parseSetting } from '../../lib/Settings.ts'
 import type * as Users from '../../user/User.ts'
-import { type Api, PASSWORD, type Person, startAccounts } from '../support/account.ts'
+import { type Api, PASSWORD, startAccounts } from '../support/account.ts'
 import { moveClock } from '../support/clock.ts'
 import { onDatabase } from '../support/database.ts'
 

@@ -11,7 +11,7 @@ import { SMTPServer } from 'smtp-server'
 import type { MailEvent } from '../../account/MailJobs.ts'
 import { until } from './until.ts'
 
-export interface ReceivedMail {
+interface ReceivedMail {
   /** Of the envelope. */
   to: string
   from: string
