@@ -197,7 +197,10 @@ export class LocalPlugin {
   async #prepareOffline(): Promise<void> {
     const { service, serviceDir } = this.#serverless
     const secrets = await this.#orError(() => this.#read(service.provider.stage))
-    const missing = secrets.missing().filter((name) => !DEPLOYED_ONLY.includes(name))
+    const sends = secrets.get('SMTP_URL') !== undefined
+    const missing = secrets
+      .missing()
+      .filter((name) => !DEPLOYED_ONLY.includes(name) || (sends && name === 'MAIL_FROM'))
     if (missing.length > 0) {
       const way =
         secrets.file === 'secrets.json'
@@ -238,7 +241,7 @@ export class LocalPlugin {
     for (const { environment = {} } of Object.values(service.functions)) {
       for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
     }
-    if (!secrets.get('SMTP_URL')) this.#keepMails(join(serviceDir, '.dev', 'mail'))
+    if (!sends) this.#keepMails(join(serviceDir, '.dev', 'mail'))
   }
 
   /** Without a mail server, mails are files, and their links are printed. */
