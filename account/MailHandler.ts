@@ -47,7 +47,8 @@ export const mail = (event: MailEvent): Promise<void> =>
       throw new Error('The mail could not be sent.')
     }
     audit('mail_sent', { mail: nameOf(event) })
-    await withDatabase(() => settle(rules, new Date()))
+    // Never a reason to send it again.
+    await withDatabase(() => settle(rules, new Date())).catch(() => undefined)
   })
 
 const rulesOf = (job: MailJob, limits: Limits) =>

@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { format, resolveConfig } from 'prettier'
-import { events, fields } from '../lib/Audit.ts'
+import { type EventName, events, fields, levels } from '../lib/Audit.ts'
 
 const [file = 'docs/events.md'] = process.argv.slice(2)
 
@@ -51,9 +51,9 @@ fields @timestamp, event, address, sessionId, requestId
 
 ${table(
   ['event', 'level', 'when', 'holds'],
-  Object.entries(events).map(([name, [level, when, holds]]) => [
+  Object.entries(events).map(([name, [when, holds]]) => [
     code(name),
-    level,
+    levels[name as EventName],
     when,
     holds.map(code).join(', '),
   ]),

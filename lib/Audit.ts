@@ -25,128 +25,146 @@ export const fields = {
 
 type Field = keyof typeof fields
 
-/** Level, when it is logged, and what the line holds; a field with a question mark is not always known. */
+/** How much each event matters: everyday business, worth a look after an attack, the operator's. */
+export const levels = {
+  user_created: 'info',
+  user_updated: 'info',
+  user_deleted: 'warn',
+  user_disabled: 'warn',
+  user_enabled: 'warn',
+  user_email_verified: 'info',
+  user_email_change_requested: 'warn',
+  user_email_changed: 'warn',
+  authz_change: 'warn',
+  authz_token_refused: 'info',
+  authn_login_success: 'info',
+  authn_login_fail: 'info',
+  authn_mfa_required: 'info',
+  authn_mfa_enabled: 'warn',
+  authn_mfa_disabled: 'warn',
+  authn_recovery_code_used: 'warn',
+  authn_recovery_codes_created: 'warn',
+  authn_confirmation_fail: 'warn',
+  authn_password_reset_requested: 'info',
+  authn_password_reset: 'warn',
+  authn_password_reset_fail: 'warn',
+  authn_password_change: 'warn',
+  authn_token_reuse: 'warn',
+  session_renewed: 'info',
+  session_refused: 'info',
+  session_revoked: 'info',
+  sessions_revoked: 'warn',
+  excess_rate_limit_exceeded: 'warn',
+  mail_sent: 'info',
+  mail_suppressed: 'warn',
+  mail_failed: 'error',
+} as const satisfies Record<string, 'info' | 'warn' | 'error'>
+
+export type EventName = keyof typeof levels
+
+/**
+ * When each is logged, and what the line holds; a field with a question mark is not always known. For docs/events.md:
+ * no function carries these words along.
+ */
 export const events = {
-  user_created: ['info', 'Somebody has registered.', ['userId']],
-  user_updated: ['info', 'A user has changed their name.', ['userId', 'sessionId']],
-  user_deleted: ['warn', 'A user has deleted their account.', ['userId', 'sessionId']],
+  user_created: ['Somebody has registered.', ['userId']],
+  user_updated: ['A user has changed their name.', ['userId', 'sessionId']],
+  user_deleted: ['A user has deleted their account.', ['userId', 'sessionId']],
   user_disabled: [
-    'warn',
     'An admin has disabled an account; its sessions have ended.',
     ['userId', 'sessionId', 'subjectId'],
   ],
-  user_enabled: ['warn', 'An admin has enabled an account.', ['userId', 'sessionId', 'subjectId']],
-  user_email_verified: ['info', 'An e-mail was confirmed by the link in a mail.', ['userId']],
+  user_enabled: ['An admin has enabled an account.', ['userId', 'sessionId', 'subjectId']],
+  user_email_verified: ['An e-mail was confirmed by the link in a mail.', ['userId']],
   user_email_change_requested: [
-    'warn',
     'A user wants another e-mail, which is not confirmed yet.',
     ['userId', 'sessionId'],
   ],
   user_email_changed: [
-    'warn',
     'The e-mail of an account is another one now; follows on `user_email_verified`.',
     ['userId'],
   ],
   authz_change: [
-    'warn',
     'An admin has changed the roles of a user. (`npm run admin` writes to the database and logs nothing.)',
     ['userId', 'sessionId', 'subjectId', 'roles'],
   ],
   authz_token_refused: [
-    'info',
     'The authorizer has refused an access token. Whose it was is known of one that was revoked; requestId is that of the authorizer itself, and there is no address: API Gateway tells it neither.',
     ['reason', 'userId?', 'sessionId?'],
   ],
   authn_login_success: [
-    'info',
     'Somebody has signed in, by registering or logging in.',
     ['userId', 'sessionId', 'factor?'],
   ],
   authn_login_fail: [
-    'info',
     'A login has failed: `unknown_email`, `wrong_password`, `disabled`, `email_not_verified`, `invalid_challenge` or `wrong_code`.',
     ['reason', 'userId?'],
   ],
-  authn_mfa_required: ['info', 'A password was right, and the second factor is asked for.', ['userId']],
-  authn_mfa_enabled: ['warn', 'A second factor was set up.', ['userId', 'sessionId']],
-  authn_mfa_disabled: ['warn', 'The second factor was turned off.', ['userId', 'sessionId']],
+  authn_mfa_required: ['A password was right, and the second factor is asked for.', ['userId']],
+  authn_mfa_enabled: ['A second factor was set up.', ['userId', 'sessionId']],
+  authn_mfa_disabled: ['The second factor was turned off.', ['userId', 'sessionId']],
   authn_recovery_code_used: [
-    'warn',
     'A recovery code has stood in for the app, at a login or for a change that needs a code.',
     ['userId', 'sessionId'],
   ],
   authn_recovery_codes_created: [
-    'warn',
     'New recovery codes have taken the place of the old ones.',
     ['userId', 'sessionId'],
   ],
   authn_confirmation_fail: [
-    'warn',
     'Somebody who is signed in gave a `wrong_password` or a `wrong_code` for a change that needs it.',
     ['userId', 'sessionId', 'reason'],
   ],
-  authn_password_reset_requested: ['info', 'A mail with a link to reset the password was made.', ['userId']],
+  authn_password_reset_requested: ['A mail with a link to reset the password was made.', ['userId']],
   authn_password_reset: [
-    'warn',
     'A password was replaced by the link in a mail; all sessions have ended.',
     ['userId'],
   ],
   authn_password_reset_fail: [
-    'warn',
     'A link to reset a password was made up, used before, replaced or too old.',
     ['userId?'],
   ],
   authn_password_change: [
-    'warn',
     'A user has changed their password; the other sessions have ended.',
     ['userId', 'sessionId'],
   ],
   authn_token_reuse: [
-    'warn',
     'A refresh token was used twice: it may have been stolen, and the session has ended.',
     ['userId', 'sessionId', 'usedGeneration', 'currentGeneration'],
   ],
-  session_renewed: ['info', 'A session was refreshed.', ['userId', 'sessionId']],
+  session_renewed: ['A session was refreshed.', ['userId', 'sessionId']],
   session_refused: [
-    'info',
     'A refresh token was refused; one with a sessionId was genuine, and its session is over.',
     ['userId?', 'sessionId?'],
   ],
   session_revoked: [
-    'info',
     'A user has ended a session: this one by logging out, or another.',
     ['userId', 'sessionId', 'revokedSessionId'],
   ],
   sessions_revoked: [
-    'warn',
     'All sessions of a user were ended, by the user or by an admin.',
     ['userId', 'sessionId', 'subjectId'],
   ],
   excess_rate_limit_exceeded: [
-    'warn',
     'Something was tried too often, and refused.',
     ['limit', 'userId?', 'sessionId?'],
   ],
-  mail_sent: ['info', 'A mail was handed over to the server.', ['mail', 'userId', 'sessionId?']],
+  mail_sent: ['A mail was handed over to the server.', ['mail', 'userId', 'sessionId?']],
   mail_suppressed: [
-    'warn',
     'A mail was not sent, since many of its kind went to the same address.',
     ['mail', 'userId', 'sessionId?'],
   ],
   mail_failed: [
-    'error',
     'A mail could not be sent; Lambda tries twice more.',
     ['mail', 'error', 'userId?', 'sessionId?'],
   ],
 } as const satisfies Record<
-  string,
-  readonly [level: 'info' | 'warn' | 'error', description: string, holds: readonly (Field | `${Field}?`)[]]
+  EventName,
+  readonly [description: string, holds: readonly (Field | `${Field}?`)[]]
 >
 
-export type EventName = keyof typeof events
-
 type Known<Name> = Name extends `${infer Known_}?` ? Known_ : Name
-type FieldOf<Name extends EventName> = Known<(typeof events)[Name][2][number]>
+type FieldOf<Name extends EventName> = Known<(typeof events)[Name][1][number]>
 
 /**
  * Logs an event.
@@ -155,4 +173,4 @@ type FieldOf<Name extends EventName> = Known<(typeof events)[Name][2][number]>
 export const audit = <Name extends EventName>(
   event: Name,
   details: Partial<Record<FieldOf<Name>, unknown>> = {},
-): void => log[events[event][0]](event, { event, ...details })
+): void => log[levels[event]](event, { event, ...details })

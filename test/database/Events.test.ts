@@ -4,7 +4,7 @@
  */
 import mongoose from 'mongoose'
 import { Secret, TOTP } from 'otpauth'
-import type { EventName, events as catalogue } from '../../lib/Audit.ts'
+import type { EventName, events as catalogue, levels as allLevels } from '../../lib/Audit.ts'
 import { type Api, type Caller, PASSWORD, type Person, startAccounts } from '../support/account.ts'
 import { authorizerEvent, request } from '../support/events.ts'
 
@@ -14,6 +14,7 @@ const REQUEST = { requestId: 'request-1', address: '192.0.2.1' }
 
 let api: Api
 let events: typeof catalogue
+let levels: typeof allLevels
 /** What was logged, and the same line by line. */
 let logged = ''
 let lines: Record<string, unknown>[] = []
@@ -23,7 +24,7 @@ const secrets = new Set<string>()
 beforeAll(async () => {
   api = await startAccounts({ POWERTOOLS_LOG_LEVEL: 'INFO' })
   // The log reads its level when it is loaded.
-  ;({ events } = await import('../../lib/Audit.ts'))
+  ;({ events, levels } = await import('../../lib/Audit.ts'))
   for (const stream of [process.stdout, process.stderr]) {
     const write = stream.write.bind(stream)
     jest.spyOn(stream, 'write').mockImplementation((chunk, ...rest) => {
@@ -519,11 +520,11 @@ test.each(rows)('$event, by $name', async ({ event, act }) => {
   lines = []
   const details = await act()
   await api.mailFunction.settled()
-  const [level, , holds] = events[event]
+  const [, holds] = events[event]
   // API Gateway tells an authorizer nothing of the request.
   const origin = event === 'authz_token_refused' ? { requestId: 'authorizer-1' } : REQUEST
   expect(lines.findLast((line) => line['event'] === event)).toEqual({
-    level: level.toUpperCase(),
+    level: levels[event].toUpperCase(),
     message: event,
     event,
     service: expect.any(String),
