@@ -294,6 +294,7 @@ describe('a second factor', () => {
 
 test(`of ${N} that confirm a second factor at once one is told the recovery codes, and they work`, async () => {
   const ann = await api.newPerson()
+  await api.call('verifyEmail', { token: ann.confirmation })
   const { body } = await api.call('startTotp', { currentPassword: PASSWORD }, ann)
   const { TOTP, Secret } = await import('otpauth')
   const code = new TOTP({ secret: Secret.fromBase32(body['secret']!) }).generate()

@@ -718,6 +718,8 @@ export default class Cloud {
   beforeEach(() => {
     const secrets = {
       DB: 'mongodb://db.test/auth',
+      SMTP_URL: 'smtps://mail.test',
+      MAIL_FROM: 'no-reply@auth.test',
       ...newSecrets(),
       SIGNING_KEYS: ring(a, { ...b, createdAt: ago(0) }),
     }
