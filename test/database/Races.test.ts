@@ -221,6 +221,12 @@ describe('counters that are counted, taken back and deleted at once', () => {
     'LIMITS',
     JSON.stringify({ loginFailures: 1_000_000, loginsPerEmail: 1_000_000, loginsPerAddress: 1_000_000 }),
   )
+  // As a handler does first of all.
+  beforeAll(async () => {
+    const { withDatabase } = await import('../../db.ts')
+    await withDatabase(async () => undefined)
+  })
+
   const counts = (ids: string[]) =>
     collection('attempts', (found) =>
       found
@@ -230,6 +236,17 @@ describe('counters that are counted, taken back and deleted at once', () => {
           ids.map((id) => documents.find(({ _id }) => String(_id) === id)?.['count'] as unknown),
         ),
     )
+
+  test('are made once by all who need them first, and nobody is told to come back', async () => {
+    const rules = Array.from({ length: 40 }, (_, index) =>
+      loginRules(`new${index}@example.com`, `203.0.113.${100 + index}`, limits),
+    )
+    await Promise.all(
+      rules.flatMap((each) => Array.from({ length: 5 }, () => countAttempt(each, new Date()))),
+    )
+    const ids = rules.flat().map(({ id }) => id)
+    expect(await counts(ids)).toEqual(ids.map(() => 5))
+  })
 
   test('have the right total, and nobody is told to come back', async () => {
     const rules = loginRules('races@example.com', '203.0.113.1', limits)

@@ -797,6 +797,16 @@ const counters = <Result>(
   work: (collection: import('mongoose').mongo.Collection<Counter>) => Promise<Result>,
 ): Promise<Result> => onDatabase(DIRECT, (database) => work(database.collection<Counter>('attempts')))
 
+test('without a counter that can be written nobody guesses, though the users can be read', async () => {
+  const { email } = await api.newPerson()
+  const validate = (validator: object) =>
+    onDatabase(DIRECT, (database) => database.command({ collMod: 'attempts', validator }))
+  await validate({ never: true })
+  expect(await attempt(email, newAddress(), PASSWORD)).toBe(503)
+  await validate({})
+  expect(await attempt(email, newAddress(), PASSWORD)).toBe(200)
+})
+
 const describeIfPlain = isPlain ? describe : describe.skip
 
 describeIfPlain('when the database is away', () => {
