@@ -25,7 +25,7 @@ import { hashPassword, passwordErrors, verifyPassword } from './Passwords.ts'
 import { DEFAULT_ROLES } from './Permissions.ts'
 import { sessionAnswer, usesCookie } from './SessionAnswer.ts'
 import { startSession } from './Sessions.ts'
-import { countAttempt, forgive, forgiveAddress, loginRules, registrationRules } from './Throttle.ts'
+import { countAttempt, forgive, forgiveFirstFactor, loginRules, registrationRules } from './Throttle.ts'
 
 /** POST /register: 201 session; 202 and a mail where a login needs a verified e-mail. */
 export const register = route(
@@ -97,8 +97,7 @@ export const login = route(
     return withDatabase(async () => {
       if (upgraded) await upgradePasswordHash(user, upgraded)
       if (user.totp) {
-        // The code is still to come: only the address is done with this attempt.
-        await forgiveAddress(rules, new Date())
+        await forgiveFirstFactor(rules, new Date())
         throw mfaRequired(user)
       }
       const [answer] = await Promise.all([signIn(200, user, device, inCookie), forgive(rules, new Date())])
