@@ -143,8 +143,19 @@ describe('codes of an app', () => {
 })
 
 describe('the enrolment', () => {
+  const newPerson = async (email?: string) => {
+    const person = await api.newPerson(email)
+    await api.call('verifyEmail', { token: person.confirmation })
+    return person
+  }
+
+  test('needs a verified e-mail: who has registered with another’s could lock that person out for good', async () => {
+    const ann = await api.newPerson()
+    expect(await start(ann)).toMatchObject({ status: 403, code: 'email_not_verified' })
+  })
+
   test('gives a secret and a URI that authenticator apps read', async () => {
-    const ann = await api.newPerson("o'neil+tag@example.com")
+    const ann = await newPerson("o'neil+tag@example.com")
     const { status, body } = await start(ann)
     expect(status).toBe(200)
     expect(Object.keys(body).toSorted()).toEqual(['secret', 'uri'])
@@ -164,7 +175,7 @@ describe('the enrolment', () => {
   })
 
   test('asks nothing of a login before it is confirmed, and ends no session', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const { body } = await start(ann)
     expect((await login(ann.email)).status).toBe(200)
     const totp = URI.parse(body['uri']!) as TOTP
@@ -181,7 +192,7 @@ describe('the enrolment', () => {
   })
 
   test('uses up the code that confirms it, and those before', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const totp = URI.parse((await start(ann)).body['uri']!) as TOTP
     const code = (later: number) => totp.generate({ timestamp: Date.now() + later * STEP })
     expect((await confirm(ann, code(0))).status).toBe(200)
@@ -193,7 +204,7 @@ describe('the enrolment', () => {
     { name: 'just before ten minutes are over', later: 10 * MINUTE - 1, want: 200 },
     { name: 'after ten minutes', later: 10 * MINUTE, want: 'wrong_code' },
   ])('$name answers $want', async ({ later, want }) => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const totp = URI.parse((await start(ann)).body['uri']!) as TOTP
     moveClock(later)
     expect((await confirm(ann, totp.generate())).code).toBe(want)
@@ -201,7 +212,7 @@ describe('the enrolment', () => {
   })
 
   test('begun anew makes the secret of before void', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const older = URI.parse((await start(ann)).body['uri']!) as TOTP
     const newer = URI.parse((await start(ann)).body['uri']!) as TOTP
     expect((await confirm(ann, older.generate())).code).toBe('wrong_code')
@@ -209,7 +220,7 @@ describe('the enrolment', () => {
   })
 
   test('needs the password, and a code of the app', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     expect(await start(ann, WRONG)).toMatchObject({ status: 403, code: 'wrong_password' })
     expect(await confirm(ann, '123456')).toMatchObject({ status: 403, code: 'wrong_code' })
     const totp = URI.parse((await start(ann)).body['uri']!) as TOTP
@@ -221,7 +232,7 @@ describe('the enrolment', () => {
   })
 
   test('is of whoever has begun it', async () => {
-    const [ann, bo] = [await api.newPerson(), await api.newPerson()]
+    const [ann, bo] = [await newPerson(), await newPerson()]
     const [totp] = [URI.parse((await start(ann)).body['uri']!) as TOTP, await start(bo)]
     expect((await confirm(bo, totp.generate())).code).toBe('wrong_code')
   })
@@ -234,7 +245,7 @@ describe('the enrolment', () => {
   })
 
   test('confirmed 5 times at once gives recovery codes once, and these work', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const totp = URI.parse((await start(ann)).body['uri']!) as TOTP
     const answers = await Promise.all(Array.from({ length: 5 }, () => confirm(ann, totp.generate())))
     const won = answers.filter(({ status }) => status === 200)
@@ -244,7 +255,7 @@ describe('the enrolment', () => {
   })
 
   test('leaves nothing in the database that could be used', async () => {
-    const ann = await api.newPerson()
+    const ann = await newPerson()
     const { body } = await start(ann)
     expect(JSON.stringify(await stored(ann.email))).not.toContain(body['secret'])
     const totp = URI.parse(body['uri']!) as TOTP
@@ -596,12 +607,6 @@ describe('the second factor', () => {
     expect((await login(owner.email, NEW)).code).toBe('mfa_required')
     expect(await enter(owner.email, wrongCode(owner.code), NEW)).toBe('wrong_code')
     expect(await enter(owner.email, owner.code(), NEW)).toBe(200)
-  })
-
-  test('is asked for after the confirmation of an e-mail', async () => {
-    const owner = await newOwner()
-    expect((await api.call('verifyEmail', { token: owner.confirmation })).status).toBe(204)
-    expect((await login(owner.email)).code).toBe('mfa_required')
   })
 })
 

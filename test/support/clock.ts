@@ -16,7 +16,7 @@ const TIMERS = [
 ] as const
 
 /** Stops the clock at a time, in milliseconds since the epoch, until goOn. */
-const stopClock = (now: number): void => {
+export const stopClock = (now: number): void => {
   jest.useFakeTimers({ now, doNotFake: [...TIMERS] })
 }
 
