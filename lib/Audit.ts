@@ -151,7 +151,7 @@ export const events = {
   ],
   mail_sent: ['A mail was handed over to the server.', ['mail', 'userId', 'sessionId?']],
   mail_suppressed: [
-    'A mail was not sent, since many of its kind went to the same address.',
+    'A mail was not sent, since many of its kind went to the same address, or one is on its way.',
     ['mail', 'userId', 'sessionId?'],
   ],
   mail_failed: [
