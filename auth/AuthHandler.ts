@@ -83,7 +83,9 @@ export const login = route(
       return findUserByEmail(email)
     })
     if (user) identify({ userId: user.id })
-    const { matches, outdated } = await verifyPassword(password, user?.passwordHash, hashSettings())
+    // Of a disabled account no password is right: a cheap hash that matches would tell by its time.
+    const stored = user?.disabled ? undefined : user?.passwordHash
+    const { matches, outdated } = await verifyPassword(password, stored, hashSettings())
     const reason = failure(user, matches)
     if (!user || reason) {
       audit('authn_login_fail', { reason })
@@ -108,8 +110,8 @@ export const login = route(
 
 function failure(user: User | undefined, matches: boolean): string | undefined {
   if (!user) return 'unknown_email'
-  if (!matches) return 'wrong_password'
   if (user.disabled) return 'disabled'
+  if (!matches) return 'wrong_password'
   return needsVerification() && !user.emailVerified ? 'email_not_verified' : undefined
 }
 
