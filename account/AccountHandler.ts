@@ -45,18 +45,18 @@ export const changeMyPassword = route(
       pepper: setting('PEPPER'),
       cost: setting('BCRYPT_COST'),
     })
-    const answer = await withDatabase(async () => {
-      const now = new Date()
-      const changed = await changePassword(user, passwordHash, now)
-      const { sessionId } = caller
-      const refreshToken = await keepSession(sessionId, changed, setting('REFRESH_TOKEN_KEY'), now)
-      // Ended at the same moment: the client signs in, with the new password.
-      if (!refreshToken) throw new Problem('invalid_token')
-      return sessionAnswer(200, changed, { sessionId, refreshToken }, inCookie, now)
-    })
+    const now = new Date()
+    const changed = await withDatabase(() => changePassword(user, passwordHash, now))
+    // Told at once, whatever becomes of the session.
     audit('authn_password_change')
-    await mailLater({ mail: 'notice', notice: 'passwordChanged', email: user.email })
-    return answer
+    const { sessionId } = caller
+    const [refreshToken] = await Promise.all([
+      withDatabase(() => keepSession(sessionId, changed, setting('REFRESH_TOKEN_KEY'), now)),
+      mailLater({ mail: 'notice', notice: 'passwordChanged', email: user.email }),
+    ])
+    // Ended at the same moment: the client signs in, with the new password.
+    if (!refreshToken) throw new Problem('invalid_token')
+    return sessionAnswer(200, changed, { sessionId, refreshToken }, inCookie, now)
   },
 )
 

@@ -3,7 +3,8 @@
  * (OWASP ASVS 5.0, 6.2.3 and 7.5.1).
  */
 import { verifyPassword } from '../auth/Passwords.ts'
-import { confirmationRules, countAttempt, forgive } from '../auth/Throttle.ts'
+import { versionOfSession } from '../auth/Sessions.ts'
+import { codeRules, confirmationRules, countAttempt, forgive } from '../auth/Throttle.ts'
 import { withDatabase } from '../db.ts'
 import { audit } from '../lib/Audit.ts'
 import { setting } from '../lib/Config.ts'
@@ -20,15 +21,19 @@ type Check = (user: User) => Promise<void>
  * Confirms that the caller is the owner of the account. Failures are counted and slow each other down.
  * @param checks of what the caller has given, one after the other
  * @returns the caller
- * @throws Problem of a check, `too_many_attempts` (429), `invalid_token` (401) when the account is gone
+ * @throws Problem of a check, `too_many_attempts` (429), `invalid_token` (401) when the account or
+ *   the session is gone
  */
 export async function confirmCaller(caller: Request['caller'], ...checks: Check[]): Promise<User> {
   const rules = confirmationRules(caller.sessionId, setting('LIMITS'))
   const user = await withDatabase(async () => {
     await countAttempt(rules, new Date())
-    const found = await findEnabledUser(caller.id)
-    // The token outlives the account: to the client it is a token that is no longer good.
-    if (!found) throw new Problem('invalid_token')
+    const [found, sessionVersion] = await Promise.all([
+      findEnabledUser(caller.id),
+      versionOfSession(caller.sessionId, caller.id),
+    ])
+    // The token outlives the account and, for some seconds, its session: to the client it is no longer good.
+    if (!found || found.sessionVersion !== sessionVersion) throw new Problem('invalid_token')
     return found
   })
   for (const check of checks) await check(user)
@@ -53,7 +58,13 @@ export const hasCode =
   (code: string): Check =>
   async (user) => {
     if (!user.totp) throw new Problem('mfa_not_enabled')
-    const factor = await withDatabase(() => useCode(user, code, setting('PEPPER'), new Date()))
+    const rules = codeRules(user.id, setting('LIMITS'))
+    const factor = await withDatabase(async () => {
+      await countAttempt(rules, new Date())
+      const used = await useCode(user, code, setting('PEPPER'), new Date())
+      if (used) await forgive(rules, new Date())
+      return used
+    })
     if (!factor) throw failed('wrong_code')
     if (factor === 'recovery_code') audit('authn_recovery_code_used')
   }

@@ -58,7 +58,7 @@ export const registeredAlready = ({ product, appUrl }: Facts): Content => ({
   subject: `You have an account with ${product} already`,
   paragraphs: [
     `Somebody, probably you, has tried to register with ${product} under this e-mail address. There is an account already, and nothing was changed.`,
-    'If it was you, log in, or reset your password if you have forgotten it. If not, you can ignore this mail.',
+    'If it was you, log in; if you have forgotten the password, or have never confirmed this address, choose a new one with "Forgot password". If it was not you, you can ignore this mail.',
   ],
   link: { label: 'Log in', url: appUrl },
 })

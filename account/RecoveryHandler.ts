@@ -39,14 +39,14 @@ export const resetMyPassword = route(
       pepper: setting('PEPPER'),
       cost: setting('BCRYPT_COST'),
     })
-    const changed = await withDatabase(async () => {
-      const after = await resetPassword(token, passwordHash, new Date())
-      // Others may have used up the attempts of this e-mail; its owner is back.
-      await forgetEmail(after.email, device.address, setting('LIMITS'))
-      return after
-    }).catch(logged)
+    const changed = await withDatabase(() => resetPassword(token, passwordHash, new Date())).catch(logged)
+    identify({ userId: changed.id })
     audit('authn_password_reset')
-    await mailLater({ mail: 'notice', notice: 'passwordReset', email: changed.email })
+    await Promise.all([
+      mailLater({ mail: 'notice', notice: 'passwordReset', email: changed.email }),
+      // Others may have used up the attempts of this e-mail; its owner is back.
+      withDatabase(() => forgetEmail(changed.email, device.address, setting('LIMITS'))),
+    ])
     return { status: 204 }
   },
 )

@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { Secret, TOTP } from 'otpauth'
-import { type User, UserModel } from '../user/UserModel.ts'
+import { sameSessions, type User, UserModel } from '../user/UserModel.ts'
 
 const STEP_SECONDS = 30
 /** Clocks of phones differ, and people type slowly: the code before and the one after count too (RFC 6238 section 5.2). */
@@ -39,7 +39,8 @@ export async function startEnrolment(
   const secret = encrypt(totp.secret.base32, user.id, pepper)
   const expiresAt = new Date(now.getTime() + ENROLMENT_LIFETIME)
   const { matchedCount } = await UserModel.updateOne(
-    { _id: user.id, totp: null },
+    // Not for somebody whom the owner has thrown out meanwhile.
+    { ...sameSessions(user), totp: null },
     { $set: { totpEnrolment: { secret, expiresAt } } },
   )
   return matchedCount > 0 ? { secret: totp.secret.base32, uri: totp.toString() } : undefined
@@ -57,11 +58,11 @@ export async function confirmEnrolment(
 ): Promise<string[] | undefined> {
   const enrolment = user.totpEnrolment
   if (!enrolment || enrolment.expiresAt <= now) return undefined
-  const lastStep = stepOf(code, decrypt(enrolment.secret, user.id, pepper), now)
+  const lastStep = stepOf(compact(code), decrypt(enrolment.secret, user.id, pepper), now)
   if (lastStep === undefined) return undefined
   const codes = newRecoveryCodes()
   const { matchedCount } = await UserModel.updateOne(
-    { _id: user.id, totp: null, 'totpEnrolment.secret': enrolment.secret },
+    { ...sameSessions(user), totp: null, 'totpEnrolment.secret': enrolment.secret },
     {
       $set: { totp: { secret: enrolment.secret, lastStep }, recoveryCodes: codes.map(hash) },
       $unset: { totpEnrolment: 1 },
@@ -81,7 +82,7 @@ export async function useCode(
   now: Date,
 ): Promise<'totp' | 'recovery_code' | undefined> {
   if (!user.totp) return undefined
-  const text = code.replaceAll(/[\s-]/g, '').toLowerCase()
+  const text = compact(code)
   if (!/^\d{6}$/.test(text)) {
     const { modifiedCount } = await UserModel.updateOne(
       { _id: user.id, 'totp.secret': user.totp.secret, recoveryCodes: hash(text) },
@@ -109,9 +110,12 @@ export async function describeSecondFactor(
     : undefined
 }
 
-/** Turns the second factor off. */
+/** Turns the second factor off, unless it is another one by now. */
 export async function removeSecondFactor(user: User): Promise<void> {
-  await UserModel.updateOne({ _id: user.id }, { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } })
+  await UserModel.updateOne(
+    { _id: user.id, 'totp.secret': user.totp!.secret },
+    { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } },
+  )
 }
 
 /** Makes ten new recovery codes; those of before are void. */
@@ -120,6 +124,9 @@ export async function replaceRecoveryCodes(user: User): Promise<string[]> {
   await UserModel.updateOne({ _id: user.id }, { $set: { recoveryCodes: codes.map(hash) } })
   return codes
 }
+
+/** As people type it: apps show codes in two groups, and recovery codes come in four. */
+const compact = (code: string) => code.replaceAll(/[\s-]/g, '').toLowerCase()
 
 /** @returns the 30 s whose code it is, counted from 1970, or undefined */
 function stepOf(code: string, secret: string, now: Date): number | undefined {

@@ -25,7 +25,14 @@ import { hashPassword, passwordErrors, verifyPassword } from './Passwords.ts'
 import { DEFAULT_ROLES } from './Permissions.ts'
 import { sessionAnswer, usesCookie } from './SessionAnswer.ts'
 import { startSession } from './Sessions.ts'
-import { countAttempt, forgive, forgiveFirstFactor, loginRules, registrationRules } from './Throttle.ts'
+import {
+  codeRules,
+  countAttempt,
+  forgive,
+  forgiveFirstFactor,
+  loginRules,
+  registrationRules,
+} from './Throttle.ts'
 
 /** POST /register: 201 session; 202 and a mail where a login needs a verified e-mail. */
 export const register = route(
@@ -136,10 +143,12 @@ export const loginMfa = route(
       const user = await findEnabledUser(subject.id)
       if (!user?.totp || user.sessionVersion !== subject.sessionVersion)
         throw loginFailed('invalid_challenge')
-      const rules = loginRules(user.email, device.address, setting('LIMITS'))
+      const limits = setting('LIMITS')
+      const rules = [...loginRules(user.email, device.address, limits), ...codeRules(user.id, limits)]
       await countAttempt(rules, new Date())
       const factor = await useCode(user, code, setting('PEPPER'), new Date())
       if (!factor) throw loginFailed('wrong_code')
+      if (factor === 'recovery_code') audit('authn_recovery_code_used')
       const [answer] = await Promise.all([
         signIn(200, user, device, inCookie, factor),
         forgive(rules, new Date()),
@@ -147,7 +156,6 @@ export const loginMfa = route(
       return { answer, user, factor }
     })
     if (factor === 'recovery_code') {
-      audit('authn_recovery_code_used')
       await mailLater({ mail: 'notice', notice: 'recoveryCodeUsed', email: user.email })
     }
     return answer

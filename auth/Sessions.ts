@@ -229,6 +229,12 @@ export async function listSessions(
   }))
 }
 
+/** The sessionVersion of a user's session; undefined where it is over. */
+export async function versionOfSession(sessionId: string, userId: string): Promise<number | undefined> {
+  const session = await SessionModel.findOne({ _id: sessionId, userId, revokedAt: null }).lean()
+  return session?.sessionVersion
+}
+
 /** Whether a session is there and not revoked. */
 export const isNotRevoked = async (sessionId: string): Promise<boolean> =>
   (await SessionModel.exists({ _id: sessionId, revokedAt: null })) !== null

@@ -114,6 +114,12 @@ export const confirmationRules = (sessionId: string, limits: Limits): Rule[] => 
 ]
 
 /**
+ * The limit of codes of a second factor. Only whoever has the password or a session comes so far, and only a right code
+ * forgets the wrong ones: neither the password, which may be stolen, nor a reset by a mail that others read.
+ */
+export const codeRules = (userId: string, limits: Limits): Rule[] => [hourly(limits, 'codesPerUser', userId)]
+
+/**
  * Counts an attempt.
  * @throws Problem `too_many_attempts` (429) with Retry-After when one of the rules does not allow it; the rules before
  *   that one have counted it
@@ -139,7 +145,8 @@ export async function countAttempt(rules: Rule[], now: Date): Promise<void> {
 export async function forgive(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(
     rules.flatMap((rule): Operation[] => {
-      if (rule.firstWait !== undefined) return [{ deleteOne: { filter: { _id: rule.id } } }]
+      if (rule.firstWait !== undefined || rule.limit === 'codesPerUser')
+        return [{ deleteOne: { filter: { _id: rule.id } } }]
       return rule.limit === 'loginsPerAddress' ? [uncounted(rule, now)] : []
     }),
     UNJOURNALED,

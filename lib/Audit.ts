@@ -105,7 +105,7 @@ export const events = {
   authn_mfa_disabled: ['The second factor was turned off.', ['userId', 'sessionId']],
   authn_recovery_code_used: [
     'A recovery code has stood in for the app, at a login or for a change that needs a code.',
-    ['userId', 'sessionId'],
+    ['userId', 'sessionId?'],
   ],
   authn_recovery_codes_created: [
     'New recovery codes have taken the place of the old ones.',

@@ -52,4 +52,4 @@ export function loggable(error: unknown, depth = 3): object {
 }
 
 /** Both an e-mail address and `user:password@host` are text around an @. */
-const redact = (text: string) => text.replaceAll(/[^\s"'<>{}]+@[^\s"'<>{}]+/g, '[redacted]')
+const redact = (text: string) => text.replaceAll(/[^\s"<>]+@[^\s"<>]+/g, '[redacted]')

@@ -78,6 +78,8 @@ export const limits = {
   loginsPerAddress: [300, 1_000_000],
   /** Wrong passwords or codes of somebody who is signed in, in one session; then the wait doubles as above. */
   confirmationFailures: [5, 20],
+  /** Codes of one user's second factor, at a login or for a change, from anywhere, an hour; a right one forgets them. */
+  codesPerUser: [20, 100],
   /** Registrations from one address, an hour. */
   registrationsPerAddress: [30, 1_000_000],
   /** POST /password/forgot for one e-mail from one address, an hour. */
