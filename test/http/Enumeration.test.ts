@@ -20,7 +20,7 @@ const LEAST_P = 0.01
 /** A difference that is found once may be chance: it must be found again, in the same direction, ... */
 const ATTEMPTS = 3
 /** ... and in all samples together beyond doubt, since on a busy machine medians are apart again and again. */
-const DOUBT = 0.001
+const DOUBT = 1e-5
 const WARM_UP = 10
 
 const PASSWORD = 'a horse on the moon'
