@@ -133,6 +133,15 @@ describe('a change of the password', () => {
     expect(await api.isRevoked(phone)).toBe(true)
   })
 
+  test('does not bring its own session back, if that had ended', async () => {
+    const ann = await api.newPerson()
+    const phone = await api.signIn(ann.email)
+    await api.call('logoutAll', undefined, ann)
+    // For up to five seconds the authorizer lets its access token pass.
+    await changePassword(phone, PASSWORD, NEW)
+    expect(await refresh(phone)).toBe('invalid_refresh_token')
+  })
+
   test('needs the current one, and changes nothing without', async () => {
     const ann = await api.newPerson()
     const phone = await api.signIn(ann.email)
