@@ -105,3 +105,36 @@ describe('when the password is changed', () => {
     }
   })
 })
+
+test('an access token whose session has ended changes nothing, in the seconds in which the authorizer lets it pass', async () => {
+  const person = await api.newPerson()
+  await api.call('logout', undefined, person)
+  for (const [route, body] of [
+    ['changeMyPassword', { currentPassword: PASSWORD, newPassword: NEW }],
+    ['changeMyEmail', { currentPassword: PASSWORD, email: 'thief@example.com' }],
+    ['startTotp', { currentPassword: PASSWORD }],
+    ['deleteMe', { currentPassword: PASSWORD }],
+  ] as const) {
+    expect((await api.call(route, body, person)).code).toBe('invalid_token')
+  }
+  expect((await api.call('login', { email: person.email, password: PASSWORD })).status).toBe(200)
+})
+
+test('who reads the mailbox resets the password again and again, and gets no more guesses of the code by it', async () => {
+  const { email, ...person } = await api.newPerson()
+  await api.withApp({ email, ...person })
+  const codes: (string | number)[] = []
+  for (let round = 0; round < 7; round++) {
+    const address = `192.0.2.${100 + round}`
+    await api.call('forgotPassword', { email }, { address })
+    const password = `${NEW} ${round}`
+    await api.call('resetMyPassword', { token: await nextLink(email), password }, { address })
+    const { body } = await api.call('login', { email, password }, { address })
+    for (let guess = 0; guess < 4; guess++) {
+      const code = { challenge: body['challenge'], code: 'aaaaaa' }
+      codes.push((await api.call('loginMfa', code, { address })).code)
+    }
+  }
+  expect(codes.filter((code) => code === 'wrong_code')).toHaveLength(20)
+  expect(codes.slice(20).every((code) => code === 'too_many_attempts')).toBe(true)
+})
