@@ -1,16 +1,14 @@
 /**
  * How much of a login is not bcrypt: the packaged login on a local MongoDB, against one bare bcryptjs comparison of
- * the same cost. How many sessions are refreshed in the time of a login. And how often each route asks the database,
- * by the database's own profiler.
+ * the same cost. How many sessions are refreshed in the time of a login. And how often each route waits for the
+ * database, which is less often than it sends a command where it sends several at the same time.
  *
  *   npx tsx bench/login.ts
  */
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import bcrypt from 'bcryptjs'
 import mongoose from 'mongoose'
-import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import { startDatabase } from '../dev/LocalDatabase.ts'
+import { loadApi, type Route } from './support/api.ts'
 import {
   difference,
   interleave,
@@ -22,9 +20,11 @@ import {
   ratio,
   timed,
 } from './support/measure.ts'
-import { request } from '../test/support/events.ts'
+import { roundTrips } from './support/roundTrips.ts'
+import { startMailFunction } from '../test/support/mail.ts'
 import { newSettings } from '../test/support/newSettings.ts'
 import { packageFunctions } from '../test/support/packages.ts'
+import { startProxy } from '../test/support/proxy.ts'
 
 const ROUNDS = 60
 const COST = 10
@@ -32,54 +32,36 @@ const COST = 10
 const OVERHEAD_LIMIT = 0.1
 /** Refreshes in the time of a login. */
 const REFRESHES = 5
-const ROUND_TRIPS = { register: 3, login: 3, refresh: 2, me: 1, users: 1 }
-
-type Handler = (event: APIGatewayProxyEvent) => Promise<APIGatewayProxyResult>
-type Route = keyof typeof ROUND_TRIPS
+const ROUND_TRIPS: Record<Route, number> = { register: 3, login: 3, refresh: 2, me: 1, users: 1 }
 
 const database = await startDatabase(console.error)
 const packages = await packageFunctions()
-const DB = `${database.uri}/bench`
-const observer = await mongoose.mongo.MongoClient.connect(DB, { appName: 'observer' })
-// The settings are read while the bundles load.
-Object.assign(process.env, newSettings(), { DB, BCRYPT_COST: String(COST) })
-const load = async (name: string, ...file: string[]) =>
-  (await import(pathToFileURL(join(packages.folderOf(name), ...file)).href)) as Record<Route, Handler>
+const mailFunction = await startMailFunction(async () => undefined)
+const proxy = await startProxy(`${database.uri}/bench`)
+const observer = await mongoose.mongo.MongoClient.connect(database.uri)
 
 try {
-  const handlers = {
-    ...(await load('login', 'auth', 'AuthHandler.mjs')),
-    ...(await load('refresh', 'auth', 'SessionHandler.mjs')),
-    ...(await load('users', 'user', 'UserHandler.mjs')),
+  const settings = {
+    ...newSettings(),
+    BCRYPT_COST: String(COST),
+    MAIL_FUNCTION_URL: mailFunction.url,
+    LIMITS: JSON.stringify({
+      loginsPerEmail: 1_000_000,
+      refreshesPerSession: 1_000_000,
+      registrationsPerAddress: 1_000_000,
+    }),
   }
-  const call = async (route: Route, json?: unknown, id?: string) => {
-    const { statusCode, body } = await handlers[route](request({ json, ...(id && { authorizer: { id } }) }))
-    if (statusCode >= 300) throw new Error(`${route} answers ${statusCode}: ${body}`)
-    return JSON.parse(body) as unknown
-  }
-
-  const password = 'a horse on the moon'
-  let accounts = 0
-  const register = () => call('register', { name: 'Ann', email: `ann-${++accounts}@example.com`, password })
-  await register()
-  const login = () => call('login', { email: 'ann-1@example.com', password })
-  const [user] = (await call('users')) as [{ id: string }]
-  const me = () => call('me', undefined, user.id)
-  let { refreshToken } = (await login()) as { refreshToken: string }
-  const refresh = async () => {
-    ;({ refreshToken } = (await call('refresh', { refreshToken })) as { refreshToken: string })
-  }
-  await refresh()
+  const api = await loadApi(packages, { ...settings, DB: `${database.uri}/bench` })
+  const apiBehindProxy = await loadApi(packages, { ...settings, DB: proxy.uri })
 
   // Of the length that is stored: base64 of a SHA-384.
   const prehashed = 'x'.repeat(64)
   const hash = await bcrypt.hash(prehashed, COST)
-  const compare = () => bcrypt.compare(prehashed, hash)
   const candidates = {
-    compare: () => timed(compare),
-    login: () => timed(login),
-    register: () => timed(register),
-    refresh: () => timed(refresh),
+    compare: () => timed(() => bcrypt.compare(prehashed, hash)),
+    login: () => timed(api.login),
+    register: () => timed(api.register),
+    refresh: () => timed(api.refresh),
   }
   await interleave(5, candidates)
   const samples = await interleave(ROUNDS, candidates)
@@ -99,27 +81,30 @@ try {
     row('refresh', 'refresh'),
   ])
 
-  const roundTrips = async (work: () => Promise<unknown>) => {
-    const profile = observer.db().collection('system.profile')
-    await observer.db().command({ profile: 2 })
-    await work()
-    await observer.db().command({ profile: 0 })
-    const count = await profile.countDocuments({ appName: { $ne: 'observer' } })
-    await profile.drop()
-    return count
+  /** How many commands the database has taken, but for those of connections. */
+  const commands = async () => {
+    const { metrics } = await observer.db('admin').command({ serverStatus: 1 })
+    const all = Object.entries((metrics as { commands: Record<string, { total?: number }> }).commands)
+    const ofConnections = ['hello', 'isMaster', 'ismaster', 'endSessions', 'serverStatus']
+    return all.reduce((sum, [name, { total = 0 }]) => sum + (ofConnections.includes(name) ? 0 : total), 0)
   }
-  const counted: Record<Route, number> = {
-    register: await roundTrips(register),
-    login: await roundTrips(login),
-    refresh: await roundTrips(refresh),
-    me: await roundTrips(me),
-    users: await roundTrips(() => call('users')),
+  const waits: [route: Route, roundTrips: number, commands: number][] = []
+  for (const route of Object.keys(ROUND_TRIPS) as Route[]) {
+    const before = await commands()
+    await api[route]()
+    const sent = (await commands()) - before
+    waits.push([route, await roundTrips(proxy, apiBehindProxy[route]), sent])
   }
+  console.log()
+  printTable([
+    ['to the database', 'round trips', 'commands'],
+    ...waits.map(([route, trips, sent]) => [route, trips.toFixed(2), String(sent)]),
+  ])
   console.log()
   printLimit('share of a login that is not bcrypt', rest / median(samples.login), OVERHEAD_LIMIT)
   printLeast('refreshes in the time of a login', ratio(samples.login, samples.refresh), REFRESHES)
-  for (const [route, limit] of Object.entries(ROUND_TRIPS)) {
-    printLimit(`database round trips of ${route}`, counted[route as Route], limit)
+  for (const [route, trips] of waits) {
+    printLimit(`database round trips of ${route}`, Math.round(trips), ROUND_TRIPS[route])
   }
 } finally {
   await observer.close()

@@ -14,6 +14,8 @@ const DB = process.env['DB']!
 
 /** What comes from many addresses, or is right, never has to wait; what comes from one waits after twenty. */
 const LIMITS = {
+  // Fifty at once must all come as far as the code.
+  codesPerUser: 100,
   loginFailures: 20,
   loginsPerEmail: 70,
   loginsPerAddress: 1_000_000,

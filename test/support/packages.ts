@@ -36,11 +36,13 @@ export interface Packages {
  * Runs `sls package` and unpacks the result, far from node_modules: what the bundles leave out must not be
  * found, as on Lambda.
  * @param extra functions to package beside those of serverless.yml, with the same options: name and source
+ * @param change changes the copy before it is packaged
  * @returns the folders of the unpacked functions, and the template that would be deployed
  */
 export async function packageFunctions(
   settings: NodeJS.ProcessEnv = newSettings(),
   extra: Record<string, string> = {},
+  change: (folder: string) => void = () => undefined,
 ): Promise<Packages> {
   const { folder, remove } = copyProject()
   try {
@@ -48,6 +50,7 @@ export async function packageFunctions(
     const more = Object.keys(extra).map((name) => `  ${name}:\n    handler: ${name}.handler\n`)
     writeFileSync(yaml, readFileSync(yaml, 'utf8').replace(/^functions:\n/m, `$&${more.join('')}`))
     for (const [name, source] of Object.entries(extra)) writeFileSync(join(folder, `${name}.ts`), source)
+    change(folder)
 
     const run = sls(folder, ['package'], settings)
     if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy before the database of this run, to take the database away from its clients and give it back.
+ * A TCP proxy before a database, to take the database away from its clients and give it back, or further away.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
@@ -12,6 +12,8 @@ export interface Proxy {
   freeze: () => void
   /** Serves again. */
   start: () => Promise<void>
+  /** Takes so many milliseconds more each way from now on. */
+  delay: (milliseconds: number) => void
 }
 
 /** @param target a connection string of one host, without TLS */
@@ -19,9 +21,15 @@ export async function startProxy(target: string): Promise<Proxy> {
   const database = new URL(target)
   const sockets = new Set<Socket>()
   let frozen = false
+  let delay = 0
   let server: Server
   let port = 0
 
+  const pass = (data: Buffer, to: Socket) => {
+    if (frozen) return
+    if (delay === 0) to.write(data)
+    else setTimeout(() => to.write(data), delay)
+  }
   const start = async () => {
     frozen = false
     server = createServer((client) => {
@@ -35,8 +43,8 @@ export async function startProxy(target: string): Promise<Proxy> {
           upstream.destroy()
         })
       }
-      client.on('data', (data) => frozen || upstream.write(data))
-      upstream.on('data', (data) => frozen || client.write(data))
+      client.on('data', (data) => pass(data, upstream))
+      upstream.on('data', (data) => pass(data, client))
     })
     await new Promise<void>((done) => server.listen(port, '127.0.0.1', done))
     port = (server.address() as { port: number }).port
@@ -52,6 +60,9 @@ export async function startProxy(target: string): Promise<Proxy> {
     start,
     freeze: () => {
       frozen = true
+    },
+    delay: (milliseconds) => {
+      delay = milliseconds
     },
     stop: async () => {
       const closed = new Promise((done) => server.close(done))
