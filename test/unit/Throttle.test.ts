@@ -2,6 +2,7 @@
  * What the limits count together, and what apart. That they hold is in test/database/Throttle.test.ts.
  */
 import {
+  codeRules,
   confirmationRules,
   emailChangeRules,
   loginRules,
@@ -74,6 +75,7 @@ test('every limit has a counter of its own, and no two ever share one', () => {
         ...mailRequestRules('resends', subject, address, limits),
         ...registrationRules(address, limits),
         ...confirmationRules(subject, limits),
+        ...codeRules(subject, limits),
         ...emailChangeRules(subject, limits),
         ...mailRules('passwordReset', subject, limits),
         ...noticeRules('passwordReset', subject, limits),
@@ -88,6 +90,7 @@ test('every limit has a counter of its own, and no two ever share one', () => {
     loginsPerEmail: 2,
     loginsPerAddress: 2,
     confirmationFailures: 2,
+    codesPerUser: 2,
     registrationsPerAddress: 2,
     forgotsPerEmail: 4,
     forgotsPerAddress: 2,
@@ -96,5 +99,5 @@ test('every limit has a counter of its own, and no two ever share one', () => {
     emailChangesPerUser: 2,
     mailsPerEmail: 4,
   })
-  expect(new Set(rules.map(({ id }) => id)).size).toBe(30)
+  expect(new Set(rules.map(({ id }) => id)).size).toBe(32)
 })
