@@ -3,9 +3,9 @@
  * Lambda keeps the process between calls, so a call finds the connection of the one before.
  */
 import mongoose from 'mongoose'
-import { setting } from './lib/Config.ts'
+import { setting } from './api/Environment.ts'
 import { log } from './lib/Log.ts'
-import { Problem } from './lib/Problem.ts'
+import { Problem } from './api/Problem.ts'
 
 // Operators such as {"$ne": null} in a value become plain values (OWASP NoSQL injection); schemas refuse them before.
 mongoose.set('sanitizeFilter', true)

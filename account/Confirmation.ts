@@ -4,15 +4,15 @@
  */
 import { verifyPassword } from '../auth/Passwords.ts'
 import { versionOfSession } from '../auth/Sessions.ts'
-import { codeRules, confirmationRules, countAttempt, forgive } from '../auth/Throttle.ts'
+import { codeRules, confirmationRules, countAttempt, forgive } from '../throttle/Counters.ts'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
-import type { Request } from '../lib/Http.ts'
-import { Problem } from '../lib/Problem.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
+import type { Request } from '../api/Route.ts'
+import { Problem } from '../api/Problem.ts'
 import { findEnabledUser } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
-import { useCode } from './SecondFactor.ts'
+import { useCode } from '../user/SecondFactor.ts'
 
 /** Throws a Problem where something that the caller has given is wrong. */
 type Check = (user: User) => Promise<void>

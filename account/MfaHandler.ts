@@ -4,20 +4,20 @@
  */
 import * as z from 'zod/mini'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
-import { route } from '../lib/Http.ts'
-import { Problem } from '../lib/Problem.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
+import { route } from '../api/Route.ts'
+import { Problem } from '../api/Problem.ts'
 import { fields } from '../user/User.ts'
 import { confirmCaller, failed, hasCode, hasPassword } from './Confirmation.ts'
-import { mailLater } from './MailJobs.ts'
+import { mailLater } from '../mail/MailJobs.ts'
 import {
   confirmEnrolment,
   describeSecondFactor,
   removeSecondFactor,
   replaceRecoveryCodes,
   startEnrolment,
-} from './SecondFactor.ts'
+} from '../user/SecondFactor.ts'
 
 const { password: currentPassword, code } = fields
 

@@ -4,16 +4,16 @@
  */
 import * as z from 'zod/mini'
 import { hashPassword, passwordErrors } from '../auth/Passwords.ts'
-import { countAttempt, forgetEmail, mailRequestRules } from '../auth/Throttle.ts'
+import { countAttempt, forgetEmail, mailRequestRules } from '../throttle/Counters.ts'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
-import { accepted, route } from '../lib/Http.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
+import { accepted, route } from '../api/Route.ts'
 import { identify } from '../lib/Log.ts'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 import { fields } from '../user/User.ts'
-import { confirmEmail, findByPasswordReset, resetPassword } from './Account.ts'
-import { mailLater } from './MailJobs.ts'
+import { confirmEmail, findByPasswordReset, resetPassword } from '../user/Account.ts'
+import { mailLater } from '../mail/MailJobs.ts'
 
 /** POST /password/forgot: always 202. */
 export const forgotPassword = route(

@@ -2,14 +2,14 @@
  * Lambdas of signing in: register, login, me.
  */
 import * as z from 'zod/mini'
-import { mailLater } from '../account/MailJobs.ts'
-import { useCode } from '../account/SecondFactor.ts'
+import { mailLater } from '../mail/MailJobs.ts'
+import { useCode } from '../user/SecondFactor.ts'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
-import { accepted, type Answer, type Device, route } from '../lib/Http.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
+import { accepted, type Answer, type Device, route } from '../api/Route.ts'
 import { identify } from '../lib/Log.ts'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 import {
   createUser,
   fields,
@@ -19,10 +19,10 @@ import {
   ownView,
   upgradePasswordHash,
 } from '../user/User.ts'
+import { DEFAULT_ROLES } from '../user/Roles.ts'
 import type { User } from '../user/UserModel.ts'
 import { CHALLENGE_SECONDS, newChallenge, readChallenge } from './MfaChallenge.ts'
 import { hashPassword, passwordErrors, verifyPassword } from './Passwords.ts'
-import { DEFAULT_ROLES } from './Permissions.ts'
 import { sessionAnswer, usesCookie } from './SessionAnswer.ts'
 import { startSession } from './Sessions.ts'
 import {
@@ -32,7 +32,7 @@ import {
   forgiveFirstFactor,
   loginRules,
   registrationRules,
-} from './Throttle.ts'
+} from '../throttle/Counters.ts'
 
 /** POST /register: 201 session; 202 and a mail where a login needs a verified e-mail. */
 export const register = route(

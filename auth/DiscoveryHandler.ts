@@ -1,8 +1,8 @@
 /**
  * Lambdas of discovery: the public keys and where to find them, for services that verify tokens on their own.
  */
-import { setting } from '../lib/Config.ts'
-import { route } from '../lib/Http.ts'
+import { setting } from '../api/Environment.ts'
+import { route } from '../api/Route.ts'
 
 /** Short enough that a new key is known before it signs, long enough to spare a call for each token. */
 const CACHEABLE = { 'Cache-Control': 'public, max-age=300' }

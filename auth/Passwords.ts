@@ -7,7 +7,7 @@
  */
 import { createHmac } from 'node:crypto'
 import bcrypt from 'bcryptjs'
-import type { FieldError } from '../lib/Problem.ts'
+import type { FieldError } from '../api/Problem.ts'
 
 const VERSION = 'v1'
 /** One shape for what bcryptjs can verify: $2x is a broken variant that no one should have. */

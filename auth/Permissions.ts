@@ -3,6 +3,7 @@
  * Every protected route of serverless.yml stands here, and nothing else; a test holds the two together.
  */
 import type { APIGatewayAuthorizerResult } from 'aws-lambda'
+import type { Role } from '../user/Roles.ts'
 
 type Route = `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`
 
@@ -24,7 +25,7 @@ const own: readonly Route[] = [
   'POST /logout-all',
 ]
 
-const routesOfRole: Record<string, readonly Route[]> = {
+const routesOfRole: Record<Role, readonly Route[]> = {
   user: own,
   admin: [
     ...own,
@@ -35,15 +36,13 @@ const routesOfRole: Record<string, readonly Route[]> = {
   ],
 }
 
-/** The roles that a user can have. */
-export const ROLES = Object.keys(routesOfRole)
-
-/** What a new user is. */
-export const DEFAULT_ROLES: readonly string[] = ['user']
-
 /** The routes that these roles may call; a role that is not in the table adds none. */
 export function routesFor(roles: readonly string[]): Route[] {
-  return [...new Set(roles.flatMap((role) => (Object.hasOwn(routesOfRole, role) ? routesOfRole[role]! : [])))]
+  return [
+    ...new Set(
+      roles.flatMap((role) => (Object.hasOwn(routesOfRole, role) ? routesOfRole[role as Role] : [])),
+    ),
+  ]
 }
 
 /**

@@ -8,9 +8,9 @@
  * site can set a header, and a script of another origin asks CORS first (OWASP CSRF Prevention Cheat Sheet,
  * "Custom Request Headers").
  */
-import { setting } from '../lib/Config.ts'
-import type { Answer, Request } from '../lib/Http.ts'
-import { Problem } from '../lib/Problem.ts'
+import { setting } from '../api/Environment.ts'
+import type { Answer, Request } from '../api/Route.ts'
+import { Problem } from '../api/Problem.ts'
 import type { User } from '../user/UserModel.ts'
 import { IDLE_LIFETIME } from './Sessions.ts'
 import { ACCESS_TOKEN_SECONDS, signer } from './Tokens.ts'

@@ -8,10 +8,10 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import mongoose from 'mongoose'
-import { audit } from '../lib/Audit.ts'
-import type { Device } from '../lib/Http.ts'
-import { Problem } from '../lib/Problem.ts'
-import { tooMany } from './Throttle.ts'
+import { audit } from '../api/Events.ts'
+import type { Device } from '../api/Route.ts'
+import { Problem } from '../api/Problem.ts'
+import { tooMany } from '../throttle/Counters.ts'
 
 const SECOND = 1000
 const HOUR = 60 * 60 * SECOND

@@ -5,8 +5,8 @@
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
  */
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent, Context } from 'aws-lambda'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
 import { identify, inRequest, log, loggable } from '../lib/Log.ts'
 import { policyFor } from './Permissions.ts'
 import { FeedUnavailable, revocationFeed } from './RevocationFeed.ts'

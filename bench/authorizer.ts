@@ -13,12 +13,12 @@ import { pathToFileURL } from 'node:url'
 import mongoose from 'mongoose'
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent } from 'aws-lambda'
 import { signer, type KeyRing } from '../auth/Tokens.ts'
-import { startDatabase } from '../dev/LocalDatabase.ts'
-import { interleave, median, percentile, printLimit, printTable, ratio, timed } from './support/measure.ts'
+import { startDatabase } from '../local/Database.ts'
+import { interleave, median, percentile, printLimit, printTable, ratio, timed } from '../support/measure.ts'
 import { newSid, storeRevokedSessions } from './support/revokedSessions.ts'
-import { authorizerEvent } from '../test/support/events.ts'
-import { newSettings } from '../test/support/newSettings.ts'
-import { packageFunctions } from '../test/support/packages.ts'
+import { authorizerEvent } from '../support/events.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { packageFunctions } from '../support/packages.ts'
 
 /** Long enough that the feed asks several times. */
 const BATCHES = 1000

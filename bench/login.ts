@@ -7,7 +7,7 @@
  */
 import bcrypt from 'bcryptjs'
 import mongoose from 'mongoose'
-import { startDatabase } from '../dev/LocalDatabase.ts'
+import { startDatabase } from '../local/Database.ts'
 import { loadApi, type Route } from './support/api.ts'
 import {
   difference,
@@ -19,12 +19,12 @@ import {
   printTable,
   ratio,
   timed,
-} from './support/measure.ts'
+} from '../support/measure.ts'
 import { roundTrips } from './support/roundTrips.ts'
-import { startMailFunction } from '../test/support/mail.ts'
-import { newSettings } from '../test/support/newSettings.ts'
-import { packageFunctions } from '../test/support/packages.ts'
-import { startProxy } from '../test/support/proxy.ts'
+import { startMailFunction } from '../support/mail.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { packageFunctions } from '../support/packages.ts'
+import { startProxy } from '../support/proxy.ts'
 
 const ROUNDS = 60
 const COST = 10

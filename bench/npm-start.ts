@@ -8,9 +8,9 @@
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { findMongod } from '../dev/Mongod.ts'
-import { difference, median, percentile, printLimit, printTable } from './support/measure.ts'
-import { copyProject } from '../test/support/project.ts'
+import { findMongod } from '../local/Mongod.ts'
+import { difference, median, percentile, printLimit, printTable } from '../support/measure.ts'
+import { copyProject } from '../support/project.ts'
 import { start } from './support/service.ts'
 
 const ROUNDS = 7

@@ -9,12 +9,12 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { MAX_ENTRIES } from '../auth/RevocationFeed.ts'
-import { startDatabase } from '../dev/LocalDatabase.ts'
+import { startDatabase } from '../local/Database.ts'
 import type { Measured } from './support/feed.ts'
-import { interleave, median, printLimit, printTable, ratio } from './support/measure.ts'
+import { interleave, median, printLimit, printTable, ratio } from '../support/measure.ts'
 import { storeRevokedSessions } from './support/revokedSessions.ts'
-import { newSettings } from '../test/support/newSettings.ts'
-import { cleanEnvironment } from '../test/support/project.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { cleanEnvironment } from '../support/project.ts'
 
 const ROUNDS = 5
 const FEW = 1_000

@@ -7,8 +7,8 @@
  *   npx tsx bench/revocation-lag.ts
  */
 import { setTimeout } from 'node:timers/promises'
-import { median, percentile, printLimit, printTable } from './support/measure.ts'
-import { copyProject, startApi } from '../test/support/project.ts'
+import { median, percentile, printLimit, printTable } from '../support/measure.ts'
+import { copyProject, startApi } from '../support/project.ts'
 
 const LOGOUTS = 50
 /** Between two logouts, in milliseconds: no two of 50 fall at the same phase of 5 s. */

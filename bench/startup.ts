@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import { signer, type KeyRing } from '../auth/Tokens.ts'
-import { startDatabase } from '../dev/LocalDatabase.ts'
+import { startDatabase } from '../local/Database.ts'
 import {
   difference,
   interleave,
@@ -22,13 +22,13 @@ import {
   printTable,
   ratio,
   timed,
-} from './support/measure.ts'
+} from '../support/measure.ts'
 import { newSid } from './support/revokedSessions.ts'
-import { authorizerEvent } from '../test/support/events.ts'
-import { optionalPackages } from '../test/support/optionalPackages.ts'
-import { newSettings } from '../test/support/newSettings.ts'
-import { packageFunctions, startUpFiles } from '../test/support/packages.ts'
-import { cleanEnvironment } from '../test/support/project.ts'
+import { authorizerEvent } from '../support/events.ts'
+import { optionalPackages } from '../support/optionalPackages.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { packageFunctions, startUpFiles } from '../support/packages.ts'
+import { cleanEnvironment } from '../support/project.ts'
 
 const ROUNDS = 31
 /** Milliseconds over an empty Node on a machine with two cores. */

@@ -6,14 +6,14 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { startDatabase } from '../dev/LocalDatabase.ts'
+import { startDatabase } from '../local/Database.ts'
 import { loadApi } from './support/api.ts'
-import { interleave, median, percentile, printLimit, printTable, ratio, timed } from './support/measure.ts'
+import { interleave, median, percentile, printLimit, printTable, ratio, timed } from '../support/measure.ts'
 import { roundTrips } from './support/roundTrips.ts'
-import { startMailFunction } from '../test/support/mail.ts'
-import { newSettings } from '../test/support/newSettings.ts'
-import { packageFunctions } from '../test/support/packages.ts'
-import { startProxy } from '../test/support/proxy.ts'
+import { startMailFunction } from '../support/mail.ts'
+import { newSettings } from '../support/newSettings.ts'
+import { packageFunctions } from '../support/packages.ts'
+import { startProxy } from '../support/proxy.ts'
 
 const ROUNDS = 400
 /** Over the refresh that counts nothing. */

@@ -3,8 +3,9 @@
  */
 import mongoose from 'mongoose'
 import * as z from 'zod/mini'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 import { wholeNumber } from '../lib/WholeNumber.ts'
+import { ADMIN } from './Roles.ts'
 import {
   changedMeanwhile,
   type Document,
@@ -14,9 +15,6 @@ import {
   type User,
   UserModel,
 } from './UserModel.ts'
-
-/** The role that administers users. */
-export const ADMIN = 'admin'
 
 /** How long a request that takes the admin role away may be under way, in seconds; database work has 5. */
 const RESIGNING_SECONDS = 30

@@ -2,14 +2,13 @@
  * Lambdas of users: the public list, and what an admin sees of them and may change.
  */
 import * as z from 'zod/mini'
-import { ROLES } from '../auth/Permissions.ts'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
-import { type Answer, route } from '../lib/Http.ts'
-import { Problem } from '../lib/Problem.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
+import { type Answer, route } from '../api/Route.ts'
+import { Problem } from '../api/Problem.ts'
+import { ADMIN, ROLES } from './Roles.ts'
 import {
-  ADMIN,
   adminView,
   changeUser,
   endSessions,

@@ -2,7 +2,7 @@
  * The stored user, for the modules that read and write it.
  */
 import mongoose from 'mongoose'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 
 const required = <Type>(type: Type) => ({ type, required: true as const })
 
@@ -34,7 +34,7 @@ const schema = new mongoose.Schema(
     emailConfirmation: part({ ...link, email: required(String) }),
     /** The link in the last mail that resets the password. */
     passwordReset: part(link),
-    /** The second factor (account/SecondFactor.ts): its secret, encrypted, and the last 30 s in which a code was used. */
+    /** The second factor (user/SecondFactor.ts): its secret, encrypted, and the last 30 s in which a code was used. */
     totp: part({ secret: required(String), lastStep: required(Number) }),
     /** A second factor that is not confirmed by a code yet. */
     totpEnrolment: part({ secret: required(String), expiresAt: required(Date) }),

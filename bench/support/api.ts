@@ -6,8 +6,8 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
-import { request } from '../../test/support/events.ts'
-import type { Packages } from '../../test/support/packages.ts'
+import { request } from '../../support/events.ts'
+import type { Packages } from '../../support/packages.ts'
 
 type Handler = (event: APIGatewayProxyEvent) => Promise<APIGatewayProxyResult>
 export type Route = 'register' | 'login' | 'refresh' | 'me' | 'users'

@@ -5,7 +5,7 @@
 import { FeedUnavailable, revocationFeed } from '../../auth/RevocationFeed.ts'
 import * as source from '../../auth/Revocations.ts'
 import { newSid } from './revokedSessions.ts'
-import { timed } from './measure.ts'
+import { timed } from '../../support/measure.ts'
 
 /** Few enough to stay in the processor's cache however many entries there are: what is asked is how far they look. */
 const TOKENS = 1_000

@@ -2,8 +2,8 @@
  * How often some work waits for the database: not by counting commands, of which several can be under way at the same
  * time, but by how much longer it takes when the database is further away.
  */
-import type { Proxy } from '../../test/support/proxy.ts'
-import { difference, interleave, timed } from './measure.ts'
+import type { Proxy } from '../../support/proxy.ts'
+import { difference, interleave, timed } from '../../support/measure.ts'
 
 const CALLS = 9
 /** Milliseconds each way: longer than what else makes one call slower than another. */

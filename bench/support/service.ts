@@ -2,9 +2,9 @@
  * A local service with all the processes that belong to it: started, timed, weighed and stopped.
  */
 import { execFileSync } from 'node:child_process'
-import { freePort } from '../../dev/Ports.ts'
-import { run } from '../../test/support/project.ts'
-import { until } from '../../test/support/until.ts'
+import { freePort } from '../../local/Ports.ts'
+import { run } from '../../support/project.ts'
+import { until } from '../../support/until.ts'
 
 /** What runs now, so that nothing of it is left behind when this ends early. */
 let running: number | undefined

@@ -235,7 +235,7 @@ describe('a change of the e-mail', () => {
 
   test('voids such a link that is being made meanwhile', async () => {
     const [{ issuePasswordReset }, { findUserById }] = await Promise.all([
-      import('../../account/Account.ts'),
+      import('../../user/Account.ts'),
       import('../../user/User.ts'),
     ])
     const ann = await api.newPerson()

@@ -5,11 +5,11 @@ import type { APIGatewayProxyResult } from 'aws-lambda'
 import mongoose from 'mongoose'
 import { withDatabase } from '../../db.ts'
 import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/UserHandler.ts'
-import type { Problem } from '../../lib/Problem.ts'
+import type { Problem } from '../../api/Problem.ts'
 import { changeUser, createUser, findUserById } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { request } from '../support/events.ts'
-import { copyProject, tsx } from '../support/project.ts'
+import { request } from '../../support/events.ts'
+import { copyProject, tsx } from '../../support/project.ts'
 
 const DB = process.env['DB']!
 const NOBODY = '65f0000000000000000000ff'
@@ -328,7 +328,7 @@ describe('npm run admin', () => {
   const project = copyProject()
   afterAll(() => project.remove())
   const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {
-    const { exit, output } = tsx(project.folder, ['dev/Admin.ts', ...args], environment)
+    const { exit, output } = tsx(project.folder, ['commands/Admin.ts', ...args], environment)
     return { status: await exit, output: output() }
   }
 

@@ -1,12 +1,12 @@
 /**
- * Every event of lib/Audit.ts, brought about as it is in a deployment: its line says what the catalogue says that it
+ * Every event of api/Events.ts, brought about as it is in a deployment: its line says what the catalogue says that it
  * says, and in all that was logged there is nothing secret.
  */
 import mongoose from 'mongoose'
 import { Secret, TOTP } from 'otpauth'
-import type { EventName, events as catalogue, levels as allLevels } from '../../lib/Audit.ts'
+import type { EventName, events as catalogue, levels as allLevels } from '../../api/Events.ts'
 import { type Api, type Caller, PASSWORD, type Person, startAccounts } from '../support/account.ts'
-import { authorizerEvent, request } from '../support/events.ts'
+import { authorizerEvent, request } from '../../support/events.ts'
 
 const NEW = 'another horse on the sun'
 const NAME = 'Zaphod Beeblebrox'
@@ -24,7 +24,7 @@ const secrets = new Set<string>()
 beforeAll(async () => {
   api = await startAccounts({ POWERTOOLS_LOG_LEVEL: 'INFO' })
   // The log reads its level when it is loaded.
-  ;({ events, levels } = await import('../../lib/Audit.ts'))
+  ;({ events, levels } = await import('../../api/Events.ts'))
   for (const stream of [process.stdout, process.stderr]) {
     const write = stream.write.bind(stream)
     jest.spyOn(stream, 'write').mockImplementation((chunk, ...rest) => {

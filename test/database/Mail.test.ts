@@ -7,9 +7,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SMTPServer } from 'smtp-server'
-import type { MailEvent, MailJob } from '../../account/MailJobs.ts'
-import { sendBySmtp, writeToFolder } from '../../lib/Mail.ts'
-import { parseSetting } from '../../lib/Settings.ts'
+import type { MailEvent, MailJob } from '../../mail/MailJobs.ts'
+import { sendBySmtp, writeToFolder } from '../../mail/Smtp.ts'
+import { parseSetting } from '../../api/Settings.ts'
 import { type Api, PASSWORD, startAccounts, withLimits } from '../support/account.ts'
 
 /** Names with what HTML and headers make something of. */

@@ -3,8 +3,8 @@
  */
 import type * as Handlers from '../../user/UserHandler.ts'
 import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
-import { request } from '../support/events.ts'
-import { type Proxy, startProxy } from '../support/proxy.ts'
+import { request } from '../../support/events.ts'
+import { type Proxy, startProxy } from '../../support/proxy.ts'
 
 const DIRECT = process.env['DB']!
 /** A proxy is no way to a server found by SRV or reached by TLS. */

@@ -2,8 +2,8 @@
  * Many at the same time, through the handlers: one of them wins, or the total is right.
  */
 import mongoose from 'mongoose'
-import { countAttempt, forgive, loginRules } from '../../auth/Throttle.ts'
-import { parseSetting } from '../../lib/Settings.ts'
+import { countAttempt, forgive, loginRules } from '../../throttle/Counters.ts'
+import { parseSetting } from '../../api/Settings.ts'
 import type * as Users from '../../user/User.ts'
 import { type Api, PASSWORD, startAccounts } from '../support/account.ts'
 import { moveClock } from '../support/clock.ts'

@@ -7,7 +7,7 @@ import mongoose from 'mongoose'
 import { listSessions, revokeSession, rotateRefreshToken, startSession } from '../../auth/Sessions.ts'
 import { withDatabase } from '../../db.ts'
 import { log } from '../../lib/Log.ts'
-import { Problem } from '../../lib/Problem.ts'
+import { Problem } from '../../api/Problem.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 
 const DB = process.env['DB']!

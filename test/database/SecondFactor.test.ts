@@ -74,7 +74,7 @@ const wrongCode = (code: (later?: number) => string) =>
   )!
 
 describe('codes of an app', () => {
-  /** Stores a secret as account/SecondFactor.ts does. */
+  /** Stores a secret as user/SecondFactor.ts does. */
   function encrypted(base32: string, userId: string): string {
     const key = createHmac('sha256', PEPPER).update('second factor').digest()
     const nonce = randomBytes(12)
@@ -92,7 +92,7 @@ describe('codes of an app', () => {
     return (await findUserById(caller.id))!
   }
   const use = async (user: User, code: string, seconds: number, pepper = PEPPER) => {
-    const { useCode } = await import('../../account/SecondFactor.ts')
+    const { useCode } = await import('../../user/SecondFactor.ts')
     return useCode(user, code, pepper, new Date(seconds * 1000))
   }
 

@@ -9,10 +9,10 @@ import { endSession, logout, logoutAll, refresh, sessions } from '../../auth/Ses
 import { startSession } from '../../auth/Sessions.ts'
 import { verifier } from '../../auth/Tokens.ts'
 import { withDatabase } from '../../db.ts'
-import { setting } from '../../lib/Config.ts'
+import { setting } from '../../api/Environment.ts'
 import { changeUser, endSessions, findUserByEmail } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { request } from '../support/events.ts'
+import { request } from '../../support/events.ts'
 
 const DB = process.env['DB']!
 const PASSWORD = 'a horse on the moon'

@@ -3,7 +3,7 @@ import mongoose from 'mongoose'
 import { login, me, register } from '../../auth/AuthHandler.ts'
 import { handler as verifyToken } from '../../auth/VerifyToken.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { authorizerEvent, request } from '../support/events.ts'
+import { authorizerEvent, request } from '../../support/events.ts'
 
 const DB = process.env['DB']!
 const ann = { name: 'Ann', email: 'ann@example.com', password: 'a horse on the moon' }

@@ -3,15 +3,15 @@
  * time and a wait is exact to the millisecond.
  */
 import type { APIGatewayProxyEvent } from 'aws-lambda'
-import { countAttempt, loginRules, mailRules, type Rule } from '../../auth/Throttle.ts'
+import { countAttempt, loginRules, mailRules, type Rule } from '../../throttle/Counters.ts'
 import { log } from '../../lib/Log.ts'
-import { Problem } from '../../lib/Problem.ts'
-import { type Limits, limits as allLimits, parseSetting } from '../../lib/Settings.ts'
+import { Problem } from '../../api/Problem.ts'
+import { type Limits, limits as allLimits, parseSetting } from '../../api/Settings.ts'
 import { type Api, type Caller, PASSWORD, type Person, startAccounts } from '../support/account.ts'
 import { moveClock } from '../support/clock.ts'
 import { onDatabase } from '../support/database.ts'
-import { request } from '../support/events.ts'
-import { type Proxy, startProxy } from '../support/proxy.ts'
+import { request } from '../../support/events.ts'
+import { type Proxy, startProxy } from '../../support/proxy.ts'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND

@@ -8,7 +8,7 @@ import { register } from '../../auth/AuthHandler.ts'
 import { refresh } from '../../auth/SessionHandler.ts'
 import { handler as verifyToken } from '../../auth/VerifyToken.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
+import { authorizerEvent, METHOD_ARN, request } from '../../support/events.ts'
 import { allows } from '../support/gateway.ts'
 
 const DB = process.env['DB']!

@@ -1,7 +1,7 @@
 import mongoose from 'mongoose'
 import { users } from '../../user/UserHandler.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { request } from '../support/events.ts'
+import { request } from '../../support/events.ts'
 
 const DB = process.env['DB']!
 const ids = Array.from({ length: 45 }, () => new mongoose.Types.ObjectId())

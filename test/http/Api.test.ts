@@ -3,7 +3,7 @@
  */
 import { createPublicKey, verify } from 'node:crypto'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, startApi } from '../support/project.ts'
+import { type Api, copyProject, startApi } from '../../support/project.ts'
 
 const DB = databaseUri()
 const project = copyProject()

@@ -8,11 +8,11 @@ import { EventEmitter, once } from 'node:events'
 import { createInterface } from 'node:readline'
 import bcrypt from 'bcryptjs'
 import { hashPassword } from '../../auth/Passwords.ts'
-import { median } from '../../bench/support/measure.ts'
+import { median } from '../../support/measure.ts'
 import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
-import { type SmtpServer, startSmtp } from '../support/mail.ts'
+import { type SmtpServer, startSmtp } from '../../support/mail.ts'
 import { mannWhitney } from '../support/mannWhitney.ts'
-import { copyProject, startApi } from '../support/project.ts'
+import { copyProject, startApi } from '../../support/project.ts'
 
 /** Share of a median. */
 const MOST_APART = 0.03

@@ -7,11 +7,11 @@ import { createServer, request, type Server } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { type KeyRing, verifier } from '../../auth/Tokens.ts'
-import { freePort } from '../../dev/Ports.ts'
-import { generateSecrets } from '../../dev/Secrets.ts'
+import { freePort } from '../../local/Ports.ts'
+import { generateSecrets } from '../../plugin/Secrets.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, run, startApi } from '../support/project.ts'
-import { until } from '../support/until.ts'
+import { type Api, copyProject, run, startApi } from '../../support/project.ts'
+import { until } from '../../support/until.ts'
 
 const MINUTE = 60_000
 /** How long clients keep a token, and services a JWKS: as long as they may. */

@@ -4,9 +4,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type SmtpServer, startSmtp } from '../support/mail.ts'
-import { type Api, copyProject, sls, startApi } from '../support/project.ts'
-import { until } from '../support/until.ts'
+import { type SmtpServer, startSmtp } from '../../support/mail.ts'
+import { type Api, copyProject, sls, startApi } from '../../support/project.ts'
+import { until } from '../../support/until.ts'
 
 const DB = databaseUri()
 const project = copyProject()

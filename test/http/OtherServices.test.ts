@@ -11,8 +11,8 @@ import { SimpleJwksCache } from 'aws-jwt-verify/jwk'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { publicKeys } from '../../auth/Tokens.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, type Run, run, startApi } from '../support/project.ts'
-import { until } from '../support/until.ts'
+import { type Api, copyProject, type Run, run, startApi } from '../../support/project.ts'
+import { until } from '../../support/until.ts'
 import { claims, encode, forge, header, IAT, newKey } from '../support/forge.ts'
 
 const EXAMPLE = resolve('examples/express-service')

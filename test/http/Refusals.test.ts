@@ -4,9 +4,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { freePort } from '../../dev/Ports.ts'
-import { generateSecrets } from '../../dev/Secrets.ts'
-import { copyProject, sls } from '../support/project.ts'
+import { freePort } from '../../local/Ports.ts'
+import { generateSecrets } from '../../plugin/Secrets.ts'
+import { copyProject, sls } from '../../support/project.ts'
 
 const project = copyProject()
 const secretsFile = join(project.folder, 'secrets.json')

@@ -6,7 +6,7 @@ import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, startApi, tsx } from '../support/project.ts'
+import { type Api, copyProject, startApi, tsx } from '../../support/project.ts'
 
 const DB = databaseUri()
 const APP = 'https://app.example.com'
@@ -71,7 +71,7 @@ const refresh = async ({ refreshToken }: Session) => call('POST', '/refresh', ''
 
 async function newAdmin(): Promise<Session> {
   const { email } = await newUser()
-  const command = tsx(project.folder, ['dev/Admin.ts', 'grant', email], { DB })
+  const command = tsx(project.folder, ['commands/Admin.ts', 'grant', email], { DB })
   expect([await command.exit, command.output()]).toEqual([0, expect.stringContaining('is admin')])
   return enter('/login', email)
 }

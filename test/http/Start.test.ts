@@ -4,11 +4,11 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort } from '../../dev/Ports.ts'
+import { freePort } from '../../local/Ports.ts'
 import { databaseUri, dropDatabase } from '../support/database.ts'
-import { newSettings } from '../support/newSettings.ts'
-import { copyProject, sls, startApi, tsx } from '../support/project.ts'
-import { until } from '../support/until.ts'
+import { newSettings } from '../../support/newSettings.ts'
+import { copyProject, sls, startApi, tsx } from '../../support/project.ts'
+import { until } from '../../support/until.ts'
 
 const project = copyProject()
 afterAll(() => project.remove())
@@ -58,7 +58,7 @@ describe('a start with nothing set', () => {
     expect((await register(api.url, 'after-packaging@example.com')).status).toBe(201)
 
     // Without DB it is this database, which runs.
-    const grant = () => tsx(project.folder, ['dev/Admin.ts', 'grant', 'after-packaging@example.com'])
+    const grant = () => tsx(project.folder, ['commands/Admin.ts', 'grant', 'after-packaging@example.com'])
     const beside = grant()
     expect([await beside.exit, beside.output()]).toEqual([0, expect.stringContaining('Ann is admin at ')])
     expect((await register(api.url, 'still-there@example.com')).status).toBe(201)

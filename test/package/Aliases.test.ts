@@ -3,7 +3,7 @@
  * esbuild.alias): connection strings must be read as before.
  */
 import { buildSync } from 'esbuild'
-import { optionalPackages } from '../support/optionalPackages.ts'
+import { optionalPackages } from '../../support/optionalPackages.ts'
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -7,9 +7,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { APIGatewayProxyResult } from 'aws-lambda'
-import { request } from '../support/events.ts'
-import { type Template, unpack } from '../support/packages.ts'
-import { sls } from '../support/project.ts'
+import { request } from '../../support/events.ts'
+import { type Template, unpack } from '../../support/packages.ts'
+import { sls } from '../../support/project.ts'
 import { claims } from '../support/forge.ts'
 
 const outputs = {

@@ -9,12 +9,12 @@ import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lamb
 import { type TOTP, URI } from 'otpauth'
 import { startContainer } from '../support/container.ts'
 import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
-import { authorizerEvent, METHOD_ARN, request } from '../support/events.ts'
+import { authorizerEvent, METHOD_ARN, request } from '../../support/events.ts'
 import { allows } from '../support/gateway.ts'
-import { startMailFunction, startSmtp } from '../support/mail.ts'
-import { newSettings } from '../support/newSettings.ts'
-import { type Packages, packageFunctions, startUpFiles } from '../support/packages.ts'
-import { copyProject, sls } from '../support/project.ts'
+import { startMailFunction, startSmtp } from '../../support/mail.ts'
+import { newSettings } from '../../support/newSettings.ts'
+import { type Packages, packageFunctions, startUpFiles } from '../../support/packages.ts'
+import { copyProject, sls } from '../../support/project.ts'
 import { reachedBy, settingsOf } from '../support/reach.ts'
 
 const DB = databaseUri()

@@ -4,11 +4,11 @@
  */
 import { TOTP, Secret } from 'otpauth'
 import mongoose from 'mongoose'
-import type { Limits } from '../../lib/Settings.ts'
+import type { Limits } from '../../api/Settings.ts'
 import { dropDatabase } from './database.ts'
-import { request } from './events.ts'
+import { request } from '../../support/events.ts'
 import { captureLogs } from './logs.ts'
-import { type MailFunction, type SmtpServer, startMailFunction, startSmtp } from './mail.ts'
+import { type MailFunction, type SmtpServer, startMailFunction, startSmtp } from '../../support/mail.ts'
 
 export const PASSWORD = 'a horse on the moon'
 
@@ -50,7 +50,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     { SMTP_URL: smtp.url, MAIL_FUNCTION_URL: mailFunction.url, POWERTOOLS_LOG_LEVEL: 'INFO' },
     settings,
   )
-  const { mail } = await import('../../account/MailHandler.ts')
+  const { mail } = await import('../../mail/MailHandler.ts')
   const routes = {
     ...(await import('../../auth/AuthHandler.ts')),
     ...(await import('../../auth/SessionHandler.ts')),
@@ -61,7 +61,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   }
   const { isRevoked, revocationsSince } = await import('../../auth/Revocations.ts')
   const { verifier } = await import('../../auth/Tokens.ts')
-  const { setting } = await import('../../lib/Config.ts')
+  const { setting } = await import('../../api/Environment.ts')
   const verify = verifier(setting('VERIFICATION_KEYS'), {
     issuer: setting('ISSUER'),
     audience: setting('AUDIENCE'),

@@ -5,7 +5,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Packages } from './packages.ts'
+import type { Packages } from '../../support/packages.ts'
 
 /** What became of an event; what was thrown is as it was, a string a string. */
 type Outcome = { returned: unknown } | { thrown: unknown }

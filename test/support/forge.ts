@@ -3,7 +3,7 @@
  */
 import { createPrivateKey, randomUUID, sign } from 'node:crypto'
 import type { KeyRing } from '../../auth/Tokens.ts'
-import { newSecrets } from '../../dev/Secrets.ts'
+import { newSecrets } from '../../plugin/Secrets.ts'
 
 export type Jwk = KeyRing['keys'][number]
 type Members = Record<string, unknown>

@@ -1,7 +1,7 @@
 /**
  * Once a run: a MongoDB server for all test files, that of DB where it is set.
  */
-import { startDatabase } from '../../dev/LocalDatabase.ts'
+import { startDatabase } from '../../local/Database.ts'
 
 export default async function globalSetup() {
   const local = process.env['DB'] ? undefined : await startDatabase(() => undefined)

@@ -5,7 +5,7 @@
 export interface LogLine {
   level: string
   message: string
-  /** The name of the event, where it is one of lib/Audit.ts. */
+  /** The name of the event, where it is one of api/Events.ts. */
   event?: string
   [member: string]: unknown
 }

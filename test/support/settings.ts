@@ -2,7 +2,7 @@
  * Before each test file: the settings of a deployment, with a database of the file's own.
  */
 import { databaseUri } from './database.ts'
-import { newSettings } from './newSettings.ts'
+import { newSettings } from '../../support/newSettings.ts'
 
 Object.assign(process.env, newSettings(), {
   DB: databaseUri(),

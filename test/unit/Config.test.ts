@@ -8,13 +8,13 @@ afterEach(() => {
   process.env['PEPPER'] = KEY
 })
 
-/** lib/Config.ts as a new process would load it. */
+/** api/Environment.ts as a new process would load it. */
 async function coldStart(pepper: string | undefined) {
   if (pepper === undefined) delete process.env['PEPPER']
   else process.env['PEPPER'] = pepper
-  let config: typeof import('../../lib/Config.ts') | undefined
+  let config: typeof import('../../api/Environment.ts') | undefined
   await jest.isolateModulesAsync(async () => {
-    config = await import('../../lib/Config.ts')
+    config = await import('../../api/Environment.ts')
   })
   return config!
 }

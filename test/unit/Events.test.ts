@@ -5,8 +5,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { events, fields } from '../../lib/Audit.ts'
-import { tsx } from '../support/project.ts'
+import { events, fields } from '../../api/Events.ts'
+import { tsx } from '../../support/project.ts'
 
 /** The events that each call of audit(...) names, in what is deployed. */
 const calls = ['account', 'auth', 'lib', 'user'].flatMap((folder) =>
@@ -35,7 +35,7 @@ test('docs/events.md is what `npm run docs` makes', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'events-'))
   try {
     const file = join(folder, 'events.md')
-    const { exit, output } = tsx(process.cwd(), ['dev/EventsDoc.ts', file])
+    const { exit, output } = tsx(process.cwd(), ['commands/EventsDoc.ts', file])
     expect({ status: await exit, output: output() }).toEqual({ status: 0, output: '' })
     expect(readFileSync('docs/events.md', 'utf8')).toBe(readFileSync(file, 'utf8'))
   } finally {

@@ -1,12 +1,12 @@
 /**
- * From event to answer: lib/Http.ts, with routes made for the test.
+ * From event to answer: api/Route.ts, with routes made for the test.
  */
 import { gzipSync } from 'node:zlib'
 import type { APIGatewayProxyEvent } from 'aws-lambda'
 import * as z from 'zod/mini'
-import { type Request, route } from '../../lib/Http.ts'
-import { Problem } from '../../lib/Problem.ts'
-import { request } from '../support/events.ts'
+import { type Request, route } from '../../api/Route.ts'
+import { Problem } from '../../api/Problem.ts'
+import { request } from '../../support/events.ts'
 
 /** Calls a handler and reads its answer. */
 async function call(handler: ReturnType<typeof route>, event: APIGatewayProxyEvent) {

@@ -32,12 +32,12 @@ const violations = [
   { file: 'auth/AuthHandler.ts', from: '../test/support/events.ts' },
   { file: 'auth/VerifyToken.ts', from: '../account/SecondFactor.ts' },
   { file: 'auth/VerifyToken.ts', from: './Throttle.ts' },
-  { file: 'auth/Throttle.ts', from: '../db.ts' },
-  { file: 'account/Account.ts', from: '../db.ts' },
-  { file: 'account/SecondFactor.ts', from: './MfaHandler.ts' },
+  { file: 'throttle/Counters.ts', from: '../db.ts' },
+  { file: 'user/Account.ts', from: '../db.ts' },
+  { file: 'user/SecondFactor.ts', from: './MfaHandler.ts' },
   { file: 'account/AccountHandler.ts', from: './MailHandler.ts' },
   { file: 'account/Confirmation.ts', from: '../dev/Secrets.ts' },
-  { file: 'dev/Secrets.ts', from: '../auth/AuthHandler.ts' },
+  { file: 'plugin/Secrets.ts', from: '../auth/AuthHandler.ts' },
   { file: 'examples/express-service/Service.js', from: '../../auth/Tokens.ts' },
 ]
 

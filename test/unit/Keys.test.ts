@@ -26,11 +26,11 @@ import {
   recordDeployment,
   removeKey,
   withoutRecords,
-} from '../../dev/Keys.ts'
-import { LocalPlugin } from '../../dev/LocalPlugin.ts'
-import { fileOf, newSecrets, Secrets } from '../../dev/Secrets.ts'
+} from '../../plugin/Keys.ts'
+import { LocalPlugin } from '../../plugin/Plugin.ts'
+import { fileOf, newSecrets, Secrets } from '../../plugin/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
-import { copyProject, run, sls, tsx } from '../support/project.ts'
+import { copyProject, run, sls, tsx } from '../../support/project.ts'
 import { newKey } from '../support/forge.ts'
 
 type Key = RecordedKeyRing['keys'][number]
@@ -649,7 +649,7 @@ describe('the commands', () => {
 const COMMAND = join(mkdtempSync(join(tmpdir(), 'keys-command-')), 'keys.mjs')
 beforeAll(() =>
   build({
-    entryPoints: ['dev/KeysCommand.ts'],
+    entryPoints: ['commands/Keys.ts'],
     bundle: true,
     platform: 'node',
     format: 'esm',

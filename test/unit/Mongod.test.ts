@@ -4,7 +4,7 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { findMongod } from '../../dev/Mongod.ts'
+import { findMongod } from '../../local/Mongod.ts'
 
 const before = { ...process.env }
 let folder: string

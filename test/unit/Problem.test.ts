@@ -1,7 +1,7 @@
 /**
  * The codes of the contract: stable, each with its status and title (RFC 9457 section 3.1, RFC 9110 section 15).
  */
-import { Problem, type ProblemCode } from '../../lib/Problem.ts'
+import { Problem, type ProblemCode } from '../../api/Problem.ts'
 
 /** Complete, since a code without a row does not compile. Rows may be added, never changed. */
 const contract: Record<ProblemCode, [status: number, title: string]> = {

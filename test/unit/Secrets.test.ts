@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { publicKeys } from '../../auth/Tokens.ts'
-import { Secrets, generateSecrets, newSecrets } from '../../dev/Secrets.ts'
-import { parseSetting } from '../../lib/Settings.ts'
+import { Secrets, generateSecrets, newSecrets } from '../../plugin/Secrets.ts'
+import { parseSetting } from '../../api/Settings.ts'
 import { newKey } from '../support/forge.ts'
 import { messageOf } from '../support/messageOf.ts'
 

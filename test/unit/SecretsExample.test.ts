@@ -1,8 +1,8 @@
 import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Secrets } from '../../dev/Secrets.ts'
-import { limits, parseSetting, schema } from '../../lib/Settings.ts'
+import { Secrets } from '../../plugin/Secrets.ts'
+import { limits, parseSetting, schema } from '../../api/Settings.ts'
 
 const text = readFileSync('secrets.example.json', 'utf8')
 const example = JSON.parse(text) as Record<string, unknown>

@@ -2,7 +2,7 @@
  * docs/security.md, complete, and true where a program can tell; and the tests that SECURITY.md names.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { limits } from '../../lib/Settings.ts'
+import { limits } from '../../api/Settings.ts'
 
 const doc = readFileSync('docs/security.md', 'utf8')
 

@@ -2,8 +2,8 @@
  * What each setting must look like, and that an error names the setting but never holds its value.
  */
 import { publicKeys } from '../../auth/Tokens.ts'
-import { newSecrets } from '../../dev/Secrets.ts'
-import { limits, type SettingName, parseSetting } from '../../lib/Settings.ts'
+import { newSecrets } from '../../plugin/Secrets.ts'
+import { limits, type SettingName, parseSetting } from '../../api/Settings.ts'
 import { newKey } from '../support/forge.ts'
 import { messageOf } from '../support/messageOf.ts'
 

@@ -1,7 +1,7 @@
 /**
  * To which servers a mail may go without TLS: this machine alone.
  */
-import { isThisMachine } from '../../lib/Mail.ts'
+import { isThisMachine } from '../../mail/Smtp.ts'
 
 test.each([
   { url: 'smtp://localhost:2525', want: true },

@@ -12,8 +12,8 @@ import {
   noticeRules,
   registrationRules,
   type Rule,
-} from '../../auth/Throttle.ts'
-import { limits as names, parseSetting } from '../../lib/Settings.ts'
+} from '../../throttle/Counters.ts'
+import { limits as names, parseSetting } from '../../api/Settings.ts'
 
 describe('an address counts as its network', () => {
   test.each([

@@ -5,7 +5,7 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { Secret, TOTP } from 'otpauth'
-import { sameSessions, type User, UserModel } from '../user/UserModel.ts'
+import { sameSessions, type User, UserModel } from './UserModel.ts'
 
 const STEP_SECONDS = 30
 /** Clocks of phones differ, and people type slowly: the code before and the one after count too (RFC 6238 section 5.2). */

@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import PostalMime from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
-import type { MailEvent } from '../../account/MailJobs.ts'
+import type { MailEvent } from '../mail/MailJobs.ts'
 import { until } from './until.ts'
 
 interface ReceivedMail {

@@ -1,11 +1,11 @@
 /**
- * Writes docs/events.md from the catalogue of lib/Audit.ts:
+ * Writes docs/events.md from the catalogue of api/Events.ts:
  *
  *   npm run docs
  */
 import { writeFileSync } from 'node:fs'
 import { format, resolveConfig } from 'prettier'
-import { type EventName, events, fields, levels } from '../lib/Audit.ts'
+import { type EventName, events, fields, levels } from '../api/Events.ts'
 
 const [file = 'docs/events.md'] = process.argv.slice(2)
 
@@ -16,7 +16,7 @@ const table = (head: string[], rows: string[][]) =>
 
 const text = `# Events
 
-<!-- Made by \`npm run docs\` from lib/Audit.ts; change it there. -->
+<!-- Made by \`npm run docs\` from api/Events.ts; change it there. -->
 
 The audit trail: what happens to an account or a session is one line of the log each, a JSON object, with a name in \`event\` that does not change:
 

@@ -3,7 +3,7 @@
  * of many at the same time, one finds it.
  */
 import mongoose from 'mongoose'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 import {
   changedMeanwhile,
   type Document,
@@ -13,7 +13,7 @@ import {
   toUser,
   type User,
   UserModel,
-} from '../user/UserModel.ts'
+} from './UserModel.ts'
 import { CONFIRMATION_LIFETIME, newToken, readToken, RESET_LIFETIME } from './OneTimeTokens.ts'
 
 const enabled = { disabled: mongoose.trusted({ $ne: true }) }

@@ -5,7 +5,7 @@ import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'no
 import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
-import { parseSetting, schema, type SettingName } from '../lib/Settings.ts'
+import { parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
 /** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and the others by the deployment or the laptop. */

@@ -9,10 +9,10 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import mongoose from 'mongoose'
-import { Problem } from '../lib/Problem.ts'
+import { Problem } from '../api/Problem.ts'
 import { grantAdmin, normaliseEmail } from '../user/User.ts'
-import { DATABASE_NAME, LOCAL_FOLDER, useDatabase } from './LocalDatabase.ts'
-import { LOCAL_STAGE, Secrets } from './Secrets.ts'
+import { DATABASE_NAME, LOCAL_FOLDER, useDatabase } from '../local/Database.ts'
+import { LOCAL_STAGE, Secrets } from '../plugin/Secrets.ts'
 
 const USAGE = 'Usage: npm run admin -- grant <email> [--stage <stage>]'
 

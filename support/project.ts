@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { freePort } from '../../dev/Ports.ts'
+import { freePort } from '../local/Ports.ts'
 import { until } from './until.ts'
 
 const ROOT = process.cwd()
@@ -14,9 +14,14 @@ const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
 /** What `git clone` and `npm ci` would leave of it, without the tests. */
 const PARTS = [
   'account',
+  'api',
   'auth',
-  'dev',
+  'commands',
   'lib',
+  'local',
+  'mail',
+  'plugin',
+  'throttle',
   'user',
   'db.ts',
   'package.json',

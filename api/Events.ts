@@ -5,7 +5,7 @@
  * docs/events.md is made from this file (`npm run docs`).
  * @see https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html
  */
-import { log } from './Log.ts'
+import { log } from '../lib/Log.ts'
 
 /** What a line can hold beside requestId and address. */
 export const fields = {
@@ -19,7 +19,7 @@ export const fields = {
   usedGeneration: 'which refresh token of the session was used, counted from 0',
   currentGeneration: 'which one was the newest',
   limit: 'a name of the setting LIMITS',
-  mail: 'which mail: a link or a notice of account/MailJobs.ts',
+  mail: 'which mail: a link or a notice of mail/MailJobs.ts',
   error: 'what the server or the database said, without e-mails',
 } as const
 

@@ -2,7 +2,7 @@
  * Every mail, as text and as HTML. No mail holds what a stranger has typed, such as a name: whoever registers somebody
  * else's address could send them advertisements by it.
  */
-import type { Mail } from '../lib/Mail.ts'
+import type { Mail } from './Smtp.ts'
 import type { MailJob, Notice } from './MailJobs.ts'
 
 /** What mails say of the product and of the request that they are for. */

@@ -1,9 +1,9 @@
 /**
  * What each setting must look like. Held against secrets.json before anything starts or deploys
- * (dev/Secrets.ts), and against the environment in every cold start (Config.ts).
+ * (plugin/Secrets.ts), and against the environment in every cold start (Config.ts).
  */
 import * as z from 'zod/mini'
-import { wholeNumber } from './WholeNumber.ts'
+import { wholeNumber } from '../lib/WholeNumber.ts'
 
 const key = z.pipe(
   z.string().check(z.regex(/^[A-Za-z0-9_-]{43,}$/, 'must be at least 32 random bytes in base64url')),
@@ -33,7 +33,7 @@ const time = z.optional(
     ),
 )
 
-/** With what a secrets file records of a key (dev/Keys.ts); none of it is deployed. */
+/** With what a secrets file records of a key (plugin/Keys.ts); none of it is deployed. */
 const privateJwk = z.extend(publicJwk, {
   d: coordinate,
   createdAt: time,
@@ -66,7 +66,7 @@ const url = (message: string) => z.string().check(z.regex(/^https?:\/\/[^?#\s'"]
 const mailbox = String.raw`[^\s\p{C}<>@"\\:;(),]+@[\p{L}\p{N}.-]+`
 
 /**
- * How often something may be tried before the answer is 429 (auth/Throttle.ts): what it is when LIMITS does not say,
+ * How often something may be tried before the answer is 429 (throttle/Counters.ts): what it is when LIMITS does not say,
  * and the most that a deployment takes. So the guessing of a password cannot be left open by accident.
  */
 export const limits = {

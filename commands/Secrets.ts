@@ -3,7 +3,7 @@
  *
  *   npm run secrets -- prod
  */
-import { fileOf, generateSecrets, isStage, LOCAL_STAGE } from './Secrets.ts'
+import { fileOf, generateSecrets, isStage, LOCAL_STAGE } from '../plugin/Secrets.ts'
 
 const [stage = ''] = process.argv.slice(2)
 const file = fileOf(stage)

@@ -2,17 +2,17 @@
  * The Lambda that sends mail. The other functions invoke it and do not wait (lib/Invoke.ts); when it throws, Lambda
  * invokes it again after one and two minutes.
  */
-import { countAttempt, mailRules, noticeRules, type Rule, settle, takeBack } from '../auth/Throttle.ts'
+import { countAttempt, mailRules, noticeRules, type Rule, settle, takeBack } from '../throttle/Counters.ts'
 import { withDatabase } from '../db.ts'
-import { audit } from '../lib/Audit.ts'
-import { hasSetting, setting } from '../lib/Config.ts'
+import { audit } from '../api/Events.ts'
+import { hasSetting, setting } from '../api/Environment.ts'
 import { identify, inRequest, loggable } from '../lib/Log.ts'
-import { type Mail, sendBySmtp, writeToFolder } from '../lib/Mail.ts'
-import { Problem } from '../lib/Problem.ts'
-import type { Limits } from '../lib/Settings.ts'
+import { type Mail, sendBySmtp, writeToFolder } from './Smtp.ts'
+import { Problem } from '../api/Problem.ts'
+import type { Limits } from '../api/Settings.ts'
 import { findUserByEmail } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
-import { issueEmailConfirmation, issuePasswordReset } from './Account.ts'
+import { issueEmailConfirmation, issuePasswordReset } from '../user/Account.ts'
 import { type MailEvent, type MailJob, nameOf } from './MailJobs.ts'
 import { type Facts, linkMails, noticeMail, registeredAlready, render } from './MailTemplates.ts'
 

@@ -3,9 +3,9 @@
  */
 import { parseArgs } from 'node:util'
 import type { KeyRing } from '../auth/Tokens.ts'
-import { parseSetting } from '../lib/Settings.ts'
-import { addKey, describeKeys, promoteKey, recordDeployment, removeKey } from './Keys.ts'
-import { fileOf, isStage, LOCAL_STAGE, updateKeyRing } from './Secrets.ts'
+import { parseSetting } from '../api/Settings.ts'
+import { addKey, describeKeys, promoteKey, recordDeployment, removeKey } from '../plugin/Keys.ts'
+import { fileOf, isStage, LOCAL_STAGE, updateKeyRing } from '../plugin/Secrets.ts'
 
 const HELP = `Usage:
   npm run keys -- list            what is known of each key, and what can be done with it

@@ -4,8 +4,8 @@
  */
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
-import { setting } from './Config.ts'
-import { inRequest, log, loggable } from './Log.ts'
+import { setting } from './Environment.ts'
+import { inRequest, log, loggable } from '../lib/Log.ts'
 import { type FieldError, Problem } from './Problem.ts'
 
 const MAX_BODY_BYTES = 8 * 1024

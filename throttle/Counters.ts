@@ -8,9 +8,9 @@
  */
 import { createHash } from 'node:crypto'
 import mongoose from 'mongoose'
-import { audit } from '../lib/Audit.ts'
-import { Problem } from '../lib/Problem.ts'
-import type { Limits } from '../lib/Settings.ts'
+import { audit } from '../api/Events.ts'
+import { Problem } from '../api/Problem.ts'
+import type { Limits } from '../api/Settings.ts'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND

@@ -1,5 +1,5 @@
-import { publicKeys } from '../../auth/Tokens.ts'
-import { newSecrets } from '../../dev/Secrets.ts'
+import { publicKeys } from '../auth/Tokens.ts'
+import { newSecrets } from '../plugin/Secrets.ts'
 
 /** The settings of a deployment with new keys; no database is at DB. */
 export function newSettings() {

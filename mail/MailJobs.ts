@@ -2,8 +2,8 @@
  * What the function that sends mail is asked to do. Whoever asks does not wait for it, and does not look up whether
  * there is an account: so neither the answer nor its time can tell.
  */
-import { audit } from '../lib/Audit.ts'
-import { setting } from '../lib/Config.ts'
+import { audit } from '../api/Events.ts'
+import { setting } from '../api/Environment.ts'
 import { invokeLater } from '../lib/Invoke.ts'
 import { loggable, origin, type Origin } from '../lib/Log.ts'
 

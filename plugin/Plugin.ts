@@ -8,17 +8,17 @@ import { createRequire } from 'node:module'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { KeyRing } from '../auth/Tokens.ts'
-import { limits, parseSetting, schema, type SettingName } from '../lib/Settings.ts'
+import { limits, parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import {
   type GatewayResponse,
   imitateGatewayResponses,
   type Lambda,
   type Server,
   failLikeLambda,
-} from './GatewayResponses.ts'
+} from '../local/GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
-import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from './LocalDatabase.ts'
-import { freePort, isFree } from './Ports.ts'
+import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from '../local/Database.ts'
+import { freePort, isFree } from '../local/Ports.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 
 /** What is used of the Serverless Framework; it has no types of its own. */
