@@ -1,20 +1,22 @@
 /**
- * One cached MongoDB connection per container.
- * Lambda keeps the process between calls, so a call finds the connection of the one before.
+ * One cached MongoDB connection per container. Lambda keeps the process between calls, so a call finds the connection
+ * of the one before.
  */
 import mongoose from 'mongoose'
-import { setting } from './api/Environment.ts'
-import { log } from './lib/Log.ts'
+import type { OpenDatabase } from './api/Route.ts'
 import { Problem } from './api/Problem.ts'
+import { Deadline, DeadlineExceeded } from './lib/Deadline.ts'
+import { log } from './lib/Log.ts'
 
 // Operators such as {"$ne": null} in a value become plain values (OWASP NoSQL injection); schemas refuse them before.
 mongoose.set('sanitizeFilter', true)
 mongoose.set('strictQuery', 'throw')
 
-/** Seconds until a client should try again when the database is away. */
-const RETRY_AFTER_SECONDS = 5
-
-let connection: Promise<unknown> | undefined
+/**
+ * How long one request may wait for the database in total, in milliseconds. Shorter than any function's timeout, so
+ * that the client gets our 503 and not the gateway's 504.
+ */
+const DATABASE_TIME = 5_000
 
 const options: mongoose.ConnectOptions = {
   bufferCommands: false,
@@ -26,79 +28,80 @@ const options: mongoose.ConnectOptions = {
   connectTimeoutMS: 4_000,
   // A socket that stays silent for so long is given up, so that the next request gets another.
   socketTimeoutMS: 4_000,
-  // The driver would try again when its socket is found dead: in a container that was frozen meanwhile, long after the
-  // client was told 503 and came again. A refresh token that is used up then looks like theft.
+  // The driver would retry when it finds its socket dead: in a container that was frozen meanwhile, long after the
+  // client got a 503 and tried again. A refresh token that is used up then looks like theft.
   retryWrites: false,
   // What was acknowledged survives a crash of the database.
   writeConcern: { w: 'majority', journal: true },
 }
 
-/** How long database work may take before the client is told to come back, in milliseconds. */
-const DEADLINE = 5_000
+/** What is used of a Mongoose model here. */
+interface Indexed {
+  createIndexes: () => Promise<unknown>
+}
 
 /**
- * Runs database work on the cached connection.
- * @param work what to do once connected; the database only, since it is held to a deadline
- * @throws Problem `unavailable` (503) when the database cannot be reached or does not answer within 5 s; the
- *   next call tries again
+ * Gives requests access to the database.
+ * @param models the collections that the work uses; their indexes exist before it begins
+ * @returns a function of the connection string that makes one request's access. All work done with it shares one
+ *   deadline of 5 s of waiting. It throws Problem `unavailable` (503) when the database is unreachable or does not
+ *   answer in time; the next request tries again
  */
-export async function withDatabase<Result>(work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await withDeadline(work)
-  } catch (error) {
-    if (!isDatabaseFault(error)) throw error
-    throw new Problem('unavailable', {
-      headers: { 'Retry-After': String(RETRY_AFTER_SECONDS) },
-      cause: error,
-    })
+export const database =
+  (...models: Indexed[]): OpenDatabase =>
+  (uri) => {
+    const deadline = new Deadline(DATABASE_TIME)
+    return async (work) => {
+      try {
+        return await deadline.wait(async () => {
+          await connect(uri)
+          await Promise.all(models.map(createIndexes))
+          // Nobody waits any more: what was refused must not be written.
+          if (deadline.isOver) throw new DatabaseAway('connected too late')
+          return work()
+        })
+      } catch (error) {
+        throw isDatabaseFault(error) ? new Problem('unavailable', { cause: error }) : error
+      }
+    }
   }
-}
 
 /** A fault that is not the driver's own error, or not always. */
 class DatabaseAway extends Error {}
 
-/** The driver's own timeouts are for each attempt of each operation; their sum can outlast the Lambda. */
-async function withDeadline<Result>(work: () => Promise<Result>): Promise<Result> {
-  let expired = false
-  let timer
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      expired = true
-      reject(new DatabaseAway(`no answer within ${DEADLINE} ms`))
-    }, DEADLINE)
-  })
-  const result = connect().then(() => {
-    // Nobody waits any more: what was refused must not be written.
-    if (expired) throw new DatabaseAway('connected too late')
-    return work()
-  })
-  try {
-    return await Promise.race([result, deadline])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+let connection: Promise<unknown> | undefined
 
-function connect(): Promise<unknown> {
+function connect(uri: string): Promise<unknown> {
   if (connection) {
     log.info('=> using existing database connection')
     return connection
   }
   log.info('=> using new database connection')
-  connection = open(setting('DB'))
-  // A failed attempt is forgotten, so that the next call tries again.
-  connection.catch(() => (connection = undefined))
-  return connection
-}
-
-async function open(uri: string): Promise<void> {
-  await mongoose.connect(uri, options).catch((cause: unknown) => {
+  const opened = mongoose.connect(uri, options).catch((cause: unknown) => {
+    // A failed attempt is forgotten, so that the next call tries again.
+    connection = undefined
     // Not always an error of the driver: a host name of mongodb+srv:// that DNS does not find is Node's own.
     throw new DatabaseAway('cannot connect', { cause })
   })
-  // The unique index on the e-mail is what makes parallel registrations safe: no container works without it.
-  await Promise.all(Object.values(mongoose.models).map((model) => model.createIndexes()))
+  connection = opened
+  return opened
+}
+
+const indexed = new Map<Indexed, Promise<unknown>>()
+
+/** The unique index on the email makes parallel registrations safe: no container works without its indexes. */
+function createIndexes(model: Indexed): Promise<unknown> {
+  const known = indexed.get(model)
+  if (known) return known
+  const created = model.createIndexes().catch((error: unknown) => {
+    indexed.delete(model)
+    throw error
+  })
+  indexed.set(model, created)
+  return created
 }
 
 const isDatabaseFault = (error: unknown) =>
-  error instanceof mongoose.mongo.MongoError || error instanceof DatabaseAway
+  error instanceof mongoose.mongo.MongoError ||
+  error instanceof DatabaseAway ||
+  error instanceof DeadlineExceeded

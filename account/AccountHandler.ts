@@ -1,93 +1,106 @@
 /**
- * Lambdas of one's own account: name, password, e-mail, and its end.
+ * Lambdas of one's own account: name, password, email, and its end.
  */
 import * as z from 'zod/mini'
-import { hashPassword, passwordErrors } from '../auth/Passwords.ts'
-import { sessionAnswer, usesCookie } from '../auth/SessionAnswer.ts'
-import { keepSession, revokeSessions } from '../auth/Sessions.ts'
-import { countAttempt, emailChangeRules } from '../throttle/Counters.ts'
-import { withDatabase } from '../db.ts'
 import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
-import { accepted, route } from '../api/Route.ts'
 import { Problem } from '../api/Problem.ts'
-import { deleteUser, fields, ownView } from '../user/User.ts'
-import { changePassword, renameUser } from '../user/Account.ts'
-import { confirmCaller, hasCodeIfAny, hasPassword } from './Confirmation.ts'
+import { accepted, route, routes } from '../api/Route.ts'
+import { NEW_PASSWORD } from '../auth/Passwords.ts'
+import { sessionAnswer, SIGNING, usesCookie } from '../auth/SessionAnswer.ts'
+import { revokeSessions, SessionModel } from '../auth/Sessions.ts'
+import { database } from '../db.ts'
 import { mailLater } from '../mail/MailJobs.ts'
+import { AttemptsModel, countAttempt } from '../throttle/Counters.ts'
+import { emailChangeRules } from '../throttle/Rules.ts'
+import { renameUser } from '../user/Account.ts'
+import { deleteUser, fields, ownView } from '../user/User.ts'
+import { UserModel } from '../user/UserModel.ts'
+import { checkCodeIfAny, confirmPassword, CONFIRMING } from './Confirmation.ts'
+import { changePassword } from './PasswordChange.ts'
 
+const confirming = database(UserModel, SessionModel, AttemptsModel)
 const currentPassword = fields.password
 
 /** PATCH /me: 200 user. */
-export const updateMe = route({ body: z.strictObject({ name: fields.name }) }, ({ body, caller }) =>
-  withDatabase(async () => {
-    const user = await renameUser(caller.id, body.name)
+export const updateMe = route(
+  { role: 'user', database: database(UserModel), body: z.strictObject({ name: fields.name }) },
+  async ({ body, caller, database: onDatabase }) => {
+    const user = await onDatabase(() => renameUser(caller.id, body.name))
     if (!user) throw new Problem('invalid_token')
     audit('user_updated')
     return { status: 200, body: ownView(user) }
-  }),
+  },
 )
 
 /** POST /me/password: 200 session. It is this one, with new tokens; all others have ended. */
 export const changeMyPassword = route(
-  { body: z.strictObject({ currentPassword, newPassword: fields.password }) },
-  async ({ body, caller, header }) => {
-    const inCookie = usesCookie(header)
-    const user = await confirmCaller(caller, hasPassword(body.currentPassword))
-    const own = { ...user, product: setting('PRODUCT_NAME') }
-    const errors = await passwordErrors(body.newPassword, own, setting('PASSWORD_MIN_LENGTH'))
-    if (errors.length > 0) {
-      throw new Problem('invalid_request', {
-        errors: errors.map(({ message }) => ({ path: 'newPassword', message })),
-      })
-    }
-    const passwordHash = await hashPassword(body.newPassword, {
-      pepper: setting('PEPPER'),
-      cost: setting('BCRYPT_COST'),
-    })
-    const now = new Date()
-    const changed = await withDatabase(() => changePassword(user, passwordHash, now))
-    // Told at once, whatever becomes of the session.
-    audit('authn_password_change')
-    const { sessionId } = caller
-    const [refreshToken] = await Promise.all([
-      withDatabase(() => keepSession(sessionId, changed, setting('REFRESH_TOKEN_KEY'), now)),
-      mailLater({ mail: 'notice', notice: 'passwordChanged', email: user.email }),
-    ])
-    // Ended at the same moment: the client signs in, with the new password.
-    if (!refreshToken) throw new Problem('invalid_token')
-    return sessionAnswer(200, changed, { sessionId, refreshToken }, inCookie, now)
+  {
+    role: 'user',
+    settings: [...SIGNING, ...NEW_PASSWORD, ...CONFIRMING],
+    database: confirming,
+    hashesPasswords: true,
+    body: z.strictObject({ currentPassword, newPassword: fields.password }),
+  },
+  async (request) => {
+    const inCookie = usesCookie(request.header)
+    return sessionAnswer(200, await changePassword(request.body, request.caller, request), inCookie, request)
   },
 )
 
 /**
  * POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. Mails reset the
- * password: where the second factor is on, its code is asked for as well.
+ * password, so where the second factor is on, its code is required as well.
  */
 export const changeMyEmail = route(
-  { body: z.strictObject({ email: fields.email, currentPassword, code: z.optional(fields.code) }) },
-  async ({ body, caller }) => {
-    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCodeIfAny(body.code))
-    await withDatabase(() => countAttempt(emailChangeRules(user.id, setting('LIMITS')), new Date()))
+  {
+    role: 'user',
+    settings: CONFIRMING,
+    database: confirming,
+    hashesPasswords: true,
+    body: z.strictObject({ email: fields.email, currentPassword, code: z.optional(fields.code) }),
+  },
+  async (request) => {
+    const { body, caller, settings, now } = request
+    const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
+      checkCodeIfAny(owner, body.code, request),
+    )
+    await request.database(() => countAttempt(emailChangeRules(user.id, settings.LIMITS), now))
     audit('user_email_change_requested')
     await Promise.all([
-      mailLater({
+      mailLater(request, {
         mail: 'emailChange',
         userId: user.id,
         sessionVersion: user.sessionVersion,
         email: body.email,
       }),
-      mailLater({ mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
+      mailLater(request, { mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
     ])
-    return accepted('A mail with a link to confirm the new address is on its way to it.')
+    return accepted('We have sent an email to the new address. Follow the link in it to confirm the address.')
   },
 )
 
 /** DELETE /me: 204. */
-export const deleteMe = route({ body: z.strictObject({ currentPassword }) }, async ({ body, caller }) => {
-  const user = await confirmCaller(caller, hasPassword(body.currentPassword))
-  await withDatabase(() => deleteUser(user, () => revokeSessions(user.id, new Date()), new Date()))
-  audit('user_deleted')
-  await mailLater({ mail: 'notice', notice: 'accountDeleted', email: user.email })
-  return { status: 204 }
+export const deleteMe = route(
+  {
+    role: 'user',
+    settings: CONFIRMING,
+    database: confirming,
+    hashesPasswords: true,
+    body: z.strictObject({ currentPassword }),
+  },
+  async (request) => {
+    const { body, caller, now } = request
+    const user = await confirmPassword(caller, body.currentPassword, request)
+    await request.database(() => deleteUser(user, () => revokeSessions(user.id, now), now))
+    audit('user_deleted')
+    await mailLater(request, { mail: 'notice', notice: 'accountDeleted', email: user.email })
+    return { status: 204 }
+  },
+)
+
+/** The Lambda of all but the password, whose answer has to be signed. */
+export const account = routes({
+  'PATCH /me': updateMe,
+  'DELETE /me': deleteMe,
+  'POST /me/email': changeMyEmail,
 })

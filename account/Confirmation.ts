@@ -2,32 +2,36 @@
  * Asks somebody who is signed in for the password once more, before a change that a stolen session must not make
  * (OWASP ASVS 5.0, 6.2.3 and 7.5.1).
  */
+import { audit, event } from '../api/Events.ts'
+import { invalidField, Problem } from '../api/Problem.ts'
+import type { Caller, Context } from '../api/Route.ts'
 import { verifyPassword } from '../auth/Passwords.ts'
 import { versionOfSession } from '../auth/Sessions.ts'
-import { codeRules, confirmationRules, countAttempt, forgive } from '../throttle/Counters.ts'
-import { withDatabase } from '../db.ts'
-import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
-import type { Request } from '../api/Route.ts'
-import { Problem } from '../api/Problem.ts'
+import { bestEffort } from '../lib/Log.ts'
+import { countAttempt, succeed } from '../throttle/Counters.ts'
+import { codeRules, confirmationRules } from '../throttle/Rules.ts'
+import { useCode } from '../user/SecondFactor.ts'
 import { findEnabledUser } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
-import { useCode } from '../user/SecondFactor.ts'
 
-/** Throws a Problem where something that the caller has given is wrong. */
-type Check = (user: User) => Promise<void>
+/** The settings of a route that asks for the password or a code and tells the owner by mail. */
+export const CONFIRMING = ['PEPPER', 'BCRYPT_COST', 'LIMITS', 'MAIL_FUNCTION_URL'] as const
+export type Confirming = (typeof CONFIRMING)[number]
 
 /**
- * Confirms that the caller is the owner of the account. Failures are counted and slow each other down.
- * @param checks of what the caller has given, one after the other
- * @returns the caller
- * @throws Problem of a check, `too_many_attempts` (429), `invalid_token` (401) when the account or
- *   the session is gone
+ * Confirms that the caller owns the account. Failures are counted and slow each other down.
+ * @param check verifies what the caller has given, and throws a Problem where something is wrong
+ * @returns what the check returns
+ * @throws Problem of the check, `too_many_attempts` (429), `invalid_token` (401) when the account or the session is gone
  */
-export async function confirmCaller(caller: Request['caller'], ...checks: Check[]): Promise<User> {
-  const rules = confirmationRules(caller.sessionId, setting('LIMITS'))
-  const user = await withDatabase(async () => {
-    await countAttempt(rules, new Date())
+export async function confirmCaller<Result>(
+  caller: Caller,
+  { settings, database, now }: Context<'LIMITS'>,
+  check: (user: User) => Promise<Result>,
+): Promise<Result> {
+  const rules = confirmationRules(caller.sessionId, settings.LIMITS)
+  const user = await database(async () => {
+    await countAttempt(rules, now)
     const [found, sessionVersion] = await Promise.all([
       findEnabledUser(caller.id),
       versionOfSession(caller.sessionId, caller.id),
@@ -36,54 +40,73 @@ export async function confirmCaller(caller: Request['caller'], ...checks: Check[
     if (!found || found.sessionVersion !== sessionVersion) throw new Problem('invalid_token')
     return found
   })
-  for (const check of checks) await check(user)
-  await withDatabase(() => forgive(rules, new Date()))
-  return user
+  const result = await check(user)
+  await bestEffort('forget failed confirmations', () => database(() => succeed(rules, now)))
+  return result
 }
 
-/** @throws Problem `wrong_password` (403), from the check */
-export const hasPassword =
-  (password: string): Check =>
-  async (user) => {
-    const hashSettings = { pepper: setting('PEPPER'), cost: setting('BCRYPT_COST') }
-    const { matches } = await verifyPassword(password, user.passwordHash, hashSettings)
-    if (!matches) throw failed('wrong_password')
-  }
-
 /**
- * Takes a code of the second factor.
- * @throws Problem `wrong_code` (403), `mfa_not_enabled` (409), from the check
+ * Confirms the caller by the password.
+ * @param alsoCheck what else must be right
+ * @returns the caller
+ * @throws Problem `wrong_password` (403); otherwise as confirmCaller
  */
-export const hasCode =
-  (code: string): Check =>
-  async (user) => {
-    if (!user.totp) throw new Problem('mfa_not_enabled')
-    const rules = codeRules(user.id, setting('LIMITS'))
-    const factor = await withDatabase(async () => {
-      await countAttempt(rules, new Date())
-      const used = await useCode(user, code, setting('PEPPER'), new Date())
-      if (used) await forgive(rules, new Date())
-      return used
-    })
-    if (!factor) throw failed('wrong_code')
-    if (factor === 'recovery_code') audit('authn_recovery_code_used')
-  }
+export const confirmPassword = (
+  caller: Caller,
+  password: string,
+  context: Context<'PEPPER' | 'BCRYPT_COST' | 'LIMITS'>,
+  alsoCheck: (user: User) => Promise<void> = async () => undefined,
+): Promise<User> =>
+  confirmCaller(caller, context, async (user) => {
+    await checkPassword(user, password, context)
+    await alsoCheck(user)
+    return user
+  })
 
-/**
- * Takes a code where the second factor is on.
- * @throws Problem `invalid_request` (400) where it is and there is no code, `wrong_code` (403), from the check
- */
-export const hasCodeIfAny =
-  (code: string | undefined): Check =>
-  async (user) => {
-    if (!user.totp) return
-    if (code === undefined) {
-      throw new Problem('invalid_request', { errors: [{ path: 'code', message: 'is required' }] })
-    }
-    await hasCode(code)(user)
-  }
-
-export function failed(reason: 'wrong_password' | 'wrong_code'): Problem {
-  audit('authn_confirmation_fail', { reason })
-  return new Problem(reason)
+async function checkPassword(
+  user: User,
+  password: string,
+  { settings }: Pick<Context<'PEPPER' | 'BCRYPT_COST'>, 'settings'>,
+): Promise<void> {
+  const hashing = { pepper: settings.PEPPER, cost: settings.BCRYPT_COST }
+  const { matches } = await verifyPassword(password, user.passwordHash, hashing)
+  if (!matches) throw notConfirmed('wrong_password')
 }
+
+/**
+ * Uses a code of the second factor.
+ * @throws Problem `wrong_code` (403), `mfa_not_enabled` (409), `too_many_attempts` (429)
+ */
+export async function checkCode(
+  user: User,
+  code: string,
+  { settings, database, now }: Context<'PEPPER' | 'LIMITS'>,
+): Promise<void> {
+  if (!user.totp) throw new Problem('mfa_not_enabled')
+  const rules = codeRules(user.id, settings.LIMITS)
+  const factor = await database(async () => {
+    await countAttempt(rules, now)
+    return useCode(user, code, settings.PEPPER, now)
+  })
+  if (!factor) throw notConfirmed('wrong_code')
+  if (factor === 'recovery_code') audit('authn_recovery_code_used')
+  await bestEffort('forget wrong codes', () => database(() => succeed(rules, now)))
+}
+
+/**
+ * Uses a code where the second factor is on.
+ * @throws Problem `invalid_request` (400) where it is on and there is no code; otherwise as checkCode
+ */
+export async function checkCodeIfAny(
+  user: User,
+  code: string | undefined,
+  context: Context<'PEPPER' | 'LIMITS'>,
+): Promise<void> {
+  if (!user.totp) return
+  if (code === undefined) throw invalidField('code', 'is required')
+  await checkCode(user, code, context)
+}
+
+/** Makes the refusal of a password or a code. */
+export const notConfirmed = (reason: 'wrong_password' | 'wrong_code'): Problem =>
+  new Problem(reason, { events: [event('authn_confirmation_fail', { reason })] })

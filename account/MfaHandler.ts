@@ -3,14 +3,13 @@
  * auth/AuthHandler.ts.
  */
 import * as z from 'zod/mini'
-import { withDatabase } from '../db.ts'
 import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
-import { route } from '../api/Route.ts'
 import { Problem } from '../api/Problem.ts'
-import { fields } from '../user/User.ts'
-import { confirmCaller, failed, hasCode, hasPassword } from './Confirmation.ts'
+import { route, routes } from '../api/Route.ts'
+import { SessionModel } from '../auth/Sessions.ts'
+import { database } from '../db.ts'
 import { mailLater } from '../mail/MailJobs.ts'
+import { AttemptsModel } from '../throttle/Counters.ts'
 import {
   confirmEnrolment,
   describeSecondFactor,
@@ -18,67 +17,103 @@ import {
   replaceRecoveryCodes,
   startEnrolment,
 } from '../user/SecondFactor.ts'
+import { fields } from '../user/User.ts'
+import { UserModel } from '../user/UserModel.ts'
+import { checkCode, confirmCaller, CONFIRMING, confirmPassword, notConfirmed } from './Confirmation.ts'
 
+const confirming = database(UserModel, SessionModel, AttemptsModel)
 const { password: currentPassword, code } = fields
 
 /** GET /me/mfa: 200 `{ totp, recoveryCodesLeft }`. */
-export const mfa = route({}, ({ caller }) =>
-  withDatabase(async () => {
-    const body = await describeSecondFactor(caller.id)
-    if (!body) throw new Problem('invalid_token')
-    return { status: 200, body }
-  }),
-)
+export const mfa = route({ role: 'user', database: database(UserModel) }, async (request) => {
+  const body = await request.database(() => describeSecondFactor(request.caller.id))
+  if (!body) throw new Problem('invalid_token')
+  return { status: 200, body }
+})
 
 /**
- * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. The e-mail must be verified: a
- * stranger who has registered with it could lock its owner out for good.
+ * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. The email must be verified:
+ * a stranger who has registered with it could otherwise lock its owner out for good.
  */
-export const startTotp = route({ body: z.strictObject({ currentPassword }) }, async ({ body, caller }) => {
-  const user = await confirmCaller(caller, hasPassword(body.currentPassword))
-  if (!user.emailVerified) throw new Problem('email_not_verified')
-  const enrolment = await withDatabase(() =>
-    startEnrolment(user, setting('PRODUCT_NAME'), setting('PEPPER'), new Date()),
-  )
-  if (!enrolment) throw new Problem('mfa_enabled')
-  return { status: 200, body: enrolment }
-})
-
-/** POST /me/mfa/totp/confirm: 200 `{ recoveryCodes }`. From now on a login asks for a code. */
-export const confirmTotp = route({ body: z.strictObject({ code }) }, async ({ body, caller }) => {
-  let recoveryCodes: string[] | undefined
-  const user = await confirmCaller(caller, async (caller_) => {
-    if (caller_.totp) throw new Problem('mfa_enabled')
-    recoveryCodes = await withDatabase(() =>
-      confirmEnrolment(caller_, body.code, setting('PEPPER'), new Date()),
+export const startTotp = route(
+  {
+    role: 'user',
+    settings: ['PEPPER', 'BCRYPT_COST', 'LIMITS', 'PRODUCT_NAME'],
+    database: confirming,
+    hashesPasswords: true,
+    body: z.strictObject({ currentPassword }),
+  },
+  async (request) => {
+    const { body, caller, settings, now } = request
+    const user = await confirmPassword(caller, body.currentPassword, request)
+    if (!user.emailVerified) throw new Problem('email_not_verified')
+    const enrolment = await request.database(() =>
+      startEnrolment(user, settings.PRODUCT_NAME, settings.PEPPER, now),
     )
-    if (!recoveryCodes) throw failed('wrong_code')
-  })
-  audit('authn_mfa_enabled')
-  await mailLater({ mail: 'notice', notice: 'mfaEnabled', email: user.email })
-  return { status: 200, body: { recoveryCodes } }
-})
-
-/** DELETE /me/mfa/totp: 204. */
-export const disableTotp = route(
-  { body: z.strictObject({ currentPassword, code }) },
-  async ({ body, caller }) => {
-    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCode(body.code))
-    await withDatabase(() => removeSecondFactor(user))
-    audit('authn_mfa_disabled')
-    await mailLater({ mail: 'notice', notice: 'mfaDisabled', email: user.email })
-    return { status: 204 }
+    if (!enrolment) throw new Problem('mfa_enabled')
+    return { status: 200, body: enrolment }
   },
 )
 
-/** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, in place of those of before. */
-export const newRecoveryCodes = route(
-  { body: z.strictObject({ currentPassword, code }) },
-  async ({ body, caller }) => {
-    const user = await confirmCaller(caller, hasPassword(body.currentPassword), hasCode(body.code))
-    const recoveryCodes = await withDatabase(() => replaceRecoveryCodes(user))
-    audit('authn_recovery_codes_created')
-    await mailLater({ mail: 'notice', notice: 'recoveryCodesReplaced', email: user.email })
+/** POST /me/mfa/totp/confirm: 200 `{ recoveryCodes }`. From now on a login asks for a code. */
+export const confirmTotp = route(
+  {
+    role: 'user',
+    settings: ['PEPPER', 'LIMITS', 'MAIL_FUNCTION_URL'],
+    database: confirming,
+    body: z.strictObject({ code }),
+  },
+  async (request) => {
+    const { body, caller, settings, now } = request
+    const { email, recoveryCodes } = await confirmCaller(caller, request, async (owner) => {
+      if (owner.totp) throw new Problem('mfa_enabled')
+      const codes = await request.database(() => confirmEnrolment(owner, body.code, settings.PEPPER, now))
+      if (!codes) throw notConfirmed('wrong_code')
+      audit('authn_mfa_enabled')
+      return { email: owner.email, recoveryCodes: codes }
+    })
+    await mailLater(request, { mail: 'notice', notice: 'mfaEnabled', email })
     return { status: 200, body: { recoveryCodes } }
   },
 )
+
+const ownerWithCode = {
+  role: 'user',
+  settings: CONFIRMING,
+  database: confirming,
+  hashesPasswords: true,
+  body: z.strictObject({ currentPassword, code }),
+} as const
+
+/** DELETE /me/mfa/totp: 204. */
+export const disableTotp = route(ownerWithCode, async (request) => {
+  const { body, caller } = request
+  const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
+    checkCode(owner, body.code, request),
+  )
+  await request.database(() => removeSecondFactor(user))
+  audit('authn_mfa_disabled')
+  await mailLater(request, { mail: 'notice', notice: 'mfaDisabled', email: user.email })
+  return { status: 204 }
+})
+
+/** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, in place of those of before. */
+export const newRecoveryCodes = route(ownerWithCode, async (request) => {
+  const { body, caller } = request
+  const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
+    checkCode(owner, body.code, request),
+  )
+  const recoveryCodes = await request.database(() => replaceRecoveryCodes(user))
+  audit('authn_recovery_codes_created')
+  await mailLater(request, { mail: 'notice', notice: 'recoveryCodesReplaced', email: user.email })
+  return { status: 200, body: { recoveryCodes } }
+})
+
+/** The Lambda of the second factor. */
+export const secondFactor = routes({
+  'GET /me/mfa': mfa,
+  'POST /me/mfa/totp': startTotp,
+  'POST /me/mfa/totp/confirm': confirmTotp,
+  'DELETE /me/mfa/totp': disableTotp,
+  'POST /me/mfa/recovery-codes': newRecoveryCodes,
+})

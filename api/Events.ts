@@ -166,11 +166,28 @@ export const events = {
 type Known<Name> = Name extends `${infer Known_}?` ? Known_ : Name
 type FieldOf<Name extends EventName> = Known<(typeof events)[Name][1][number]>
 
+type Details<Name extends EventName> = Partial<Record<FieldOf<Name>, unknown>>
+
+/** An event that travels with a Problem until the HTTP edge writes it. */
+export interface AuditEvent {
+  name: EventName
+  details: object
+}
+
+/** Makes an event and logs nothing. */
+export const event = <Name extends EventName>(name: Name, details: Details<Name> = {}): AuditEvent => ({
+  name,
+  details,
+})
+
 /**
- * Logs an event.
- * @param details what it holds, but for what the request says (lib/Log.ts)
+ * Writes an event to the log. Call it as a statement of its own, right after the write that it reports. What is
+ * refused travels with its Problem instead, and the HTTP edge (api/Route.ts) writes it.
+ * @param details what the line holds beside what the request adds (lib/Log.ts)
  */
-export const audit = <Name extends EventName>(
-  event: Name,
-  details: Partial<Record<FieldOf<Name>, unknown>> = {},
-): void => log[levels[event]](event, { event, ...details })
+export const audit = <Name extends EventName>(name: Name, details: Details<Name> = {}): void =>
+  write({ name, details })
+
+/** Writes an event that a Problem carries. */
+export const write = ({ name, details }: AuditEvent): void =>
+  log[levels[name]](name, { event: name, ...details })

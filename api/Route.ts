@@ -1,30 +1,77 @@
 /**
- * HTTP for Lambda proxy events: parse the input with its schema, call one function, answer.
- * Every Problem becomes its response, every other error a 500 that says nothing; the log says why.
+ * The HTTP edge: turns a declared route into a Lambda handler. A handler parses its input, calls one function and
+ * answers. A Problem becomes its response; every other error becomes a 500 that reveals nothing, and the log says why.
  */
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
-import { setting } from './Environment.ts'
-import { inRequest, log, loggable } from '../lib/Log.ts'
+import { identify, inRequest, log, loggable } from '../lib/Log.ts'
+import { atColdStart, settingsOf } from './Environment.ts'
+import { write } from './Events.ts'
 import { type FieldError, Problem } from './Problem.ts'
+import type { SettingName, Settings } from './Settings.ts'
 
 const MAX_BODY_BYTES = 8 * 1024
 /** An answer should not be many times the size of its request. */
 const MAX_ERRORS = 20
+/** Default of `Retry-After` on a 503, in seconds. */
+const RETRY_AFTER = 5
 
-/** What a route gets. Members are undefined where the route gives no schema. */
-export interface Request<Body = unknown, Query = unknown, Path = unknown> {
+/**
+ * Runs work on the database. All work of one request shares one deadline (db.ts).
+ * @throws Problem `unavailable` (503) when the database is unreachable or too slow
+ */
+export type Database = <Result>(work: () => Promise<Result>) => Promise<Result>
+
+/** Gives a request its access to the database at a connection string. */
+export type OpenDatabase = (uri: string) => Database
+
+/** What every module needs that works for a request; plain values, so a test can pass its own. */
+export interface Context<Name extends SettingName> {
+  /** The settings that the route declared, and no others. */
+  settings: Pick<Settings, Name>
+  database: Database
+  /** The time of the request. */
+  now: Date
+}
+
+/** What a handler needs. Declared once: the function's environment, memory and timeout follow from it. */
+export interface Declaration {
+  settings: readonly SettingName[]
+  /** What callers must be; without one the route is public. */
+  role?: 'user' | 'admin' | undefined
+  /** bcrypt needs a whole vCPU, and so more memory and time. */
+  hashesPasswords?: boolean | undefined
+}
+
+/** A declared route. */
+export interface Route {
+  (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult>
+  declaration: Declaration
+}
+
+/** What a handler gets. Members are undefined where the route does not declare them. */
+export interface Request<
+  Name extends SettingName = never,
+  Body = unknown,
+  Query = unknown,
+  Path = unknown,
+  Role = unknown,
+  Open = unknown,
+> {
   body: Body
   query: Query
   path: Path
-  /** A header's value, whatever the case of its name. */
+  /** The value of a header, in any case of its name. */
   header: (name: string) => string | undefined
-  /** Who calls, as the authorizer says; empty strings on a public route. */
-  caller: Caller
+  /** Who calls, as the authorizer says. */
+  caller: Role extends string ? Caller : undefined
   device: Device
+  settings: Pick<Settings, Name>
+  database: Open extends OpenDatabase ? Database : undefined
+  now: Date
 }
 
-interface Caller {
+export interface Caller {
   id: string
   sessionId: string
   roles: string[]
@@ -37,7 +84,7 @@ export interface Device {
   address: string | null
 }
 
-/** What a route answers. */
+/** What a handler answers. */
 export interface Answer {
   status: number
   /** Sent as JSON. */
@@ -46,60 +93,111 @@ export interface Answer {
   headers?: Record<string, string>
 }
 
-/** 202: what was asked for is done later, and the answer does not tell whether there is anything to do. */
+/** 202: the work happens later, and the answer does not reveal whether there is any. */
 export const accepted = (message: string): Answer => ({ status: 202, body: { message } })
 
 /**
- * Makes a Lambda handler of a route.
- * @param schemas of the JSON body, the query string and the path's parameters; a route without one takes none. A
- *   body whose schema takes undefined may be left out
+ * Declares a route.
+ * @param declaration what the handler needs
+ * - `settings`: the names of the settings that it reads; the function gets these and no others
+ * - `database`: how it reaches the database (`database` of db.ts); implies the setting DB
+ * - `body`, `query`, `path`: schemas of the JSON body, the query string and the path parameters. A route without one
+ *   accepts none. A body whose schema accepts undefined may be left out
+ * - `role`: who may call it: `user` is everybody who is signed in. API Gateway checks the authorizer's policy first
+ * - `hashesPasswords`: whether it hashes passwords
+ * - `retryAfter`: seconds that a client waits after a 503, instead of 5
  * @param respond gives the answer or throws a Problem
  */
-export function route<Body = undefined, Query = undefined, Path = undefined>(
-  schemas: {
+export function route<
+  const Name extends SettingName = never,
+  Body = undefined,
+  Query = undefined,
+  Path = undefined,
+  Role extends 'user' | 'admin' | undefined = undefined,
+  Open extends OpenDatabase | undefined = undefined,
+>(
+  declaration: {
+    settings?: readonly Name[]
+    database?: Open
     body?: z.ZodMiniType<Body>
     query?: z.ZodMiniType<Query>
     path?: z.ZodMiniType<Path>
-    /** The caller must have it; the gateway's policy says so first. */
-    role?: string
+    role?: Role
+    hashesPasswords?: boolean
+    retryAfter?: number
   },
-  respond: (request: Request<Body, Query, Path>) => Promise<Answer>,
-) {
+  respond: (request: Request<Name, Body, Query, Path, Role, Open>) => Promise<Answer>,
+): Route {
+  const { body, query, path, role, database, hashesPasswords, retryAfter = RETRY_AFTER } = declaration
+  const names: SettingName[] = [
+    'CORS_ORIGIN',
+    ...(declaration.settings ?? []),
+    ...(database ? ['DB' as const] : []),
+  ]
+  const settings = atColdStart(() => settingsOf(names))
+
   const answer = async (event: APIGatewayProxyEvent, caller: Caller, device: Device): Promise<Answer> => {
-    if (schemas.role !== undefined && !caller.roles.includes(schemas.role)) throw new Problem('forbidden')
-    return respond({
-      body: schemas.body ? readBody(event, schemas.body) : (undefined as Body),
-      query: schemas.query ? parse(schemas.query, readQuery(event)) : (undefined as Query),
-      path: schemas.path ? parse(schemas.path, event.pathParameters ?? {}) : (undefined as Path),
+    // The gateway has checked both: a route whose authorizer is missing in serverless.yml stays closed all the same.
+    if (role !== undefined && caller.id === '') throw new Problem('invalid_token')
+    if (role === 'admin' && !caller.roles.includes(role)) throw new Problem('forbidden')
+    const request: Request = {
+      body: body && readBody(event, body),
+      query: query && parse(query, readQuery(event)),
+      path: path && parse(path, event.pathParameters ?? {}),
       header: (name) => header(event, name.toLowerCase()),
-      caller,
+      caller: (role && caller) as undefined,
       device,
-    })
+      settings: settings(),
+      database: database?.(settings().DB) as undefined,
+      now: new Date(),
+    }
+    return respond(request as unknown as Request<Name, Body, Query, Path, Role, Open>)
   }
-  return (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
-    const { requestId } = event.requestContext
+
+  const handler = (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
+    // Tools that invoke a function by hand leave these out.
+    const requestId = event.requestContext?.requestId ?? ''
     const caller = readCaller(event)
     const device = readDevice(event)
-    const origin = {
-      requestId,
-      address: device.address,
-      ...(caller.id && { userId: caller.id, sessionId: caller.sessionId }),
-    }
-    return inRequest(origin, async () => {
+    return inRequest({ requestId, address: device.address }, async () => {
+      if (caller.id) identify({ userId: caller.id, sessionId: caller.sessionId })
       try {
         return toResult(await answer(event, caller, device))
       } catch (error) {
-        const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
-        if (problem.status >= 500) {
-          log.error(problem.message, { code: problem.code, error: loggable(problem.cause) })
-        }
-        return toResult({
-          status: problem.status,
-          body: problem.toBody(requestId),
-          headers: { ...problem.headers, 'Content-Type': 'application/problem+json' },
-        })
+        return toResult(refusal(error, requestId, retryAfter))
       }
     })
+  }
+  return Object.assign(handler, { declaration: { settings: names, role, hashesPasswords } })
+}
+
+/**
+ * Makes one Lambda handler of several routes, for routes that are rarely called and need about the same.
+ * @param byKey a route for each `METHOD /path`, as API Gateway writes its resources: `GET /admin/users/{id}`
+ */
+export function routes(byKey: Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`, Route>) {
+  const table = new Map<string, Route>(Object.entries(byKey))
+  const unknown = route({}, () => Promise.reject(new Problem('not_found')))
+  const handler = (event: APIGatewayProxyEvent) =>
+    (table.get(`${event.httpMethod} ${event.resource}`) ?? unknown)(event)
+  return Object.assign(handler, { routes: byKey })
+}
+
+/** Logs what was refused or has failed, and makes the answer of it. */
+function refusal(error: unknown, requestId: string, retryAfter: number): Answer {
+  const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
+  for (const event of problem.events) write(event)
+  if (problem.status >= 500) {
+    log.error(problem.message, { code: problem.code, error: loggable(problem.cause) })
+  }
+  return {
+    status: problem.status,
+    body: problem.toBody(requestId),
+    headers: {
+      ...(problem.status === 503 && { 'Retry-After': String(retryAfter) }),
+      ...problem.headers,
+      'Content-Type': 'application/problem+json',
+    },
   }
 }
 
@@ -126,16 +224,23 @@ function toFieldErrors(issue: z.core.$ZodIssue, input: unknown): FieldError[] {
 }
 
 function readBody<Body>(event: APIGatewayProxyEvent, schema: z.ZodMiniType<Body>): Body {
-  if (!event.body) {
+  const text = bodyText(event)
+  if (text === '') {
     const nothing = z.safeParse(schema, undefined)
     if (nothing.success) return nothing.data
   }
-  return parse(schema, readJson(event))
+  return parse(schema, readJson(event, text))
+}
+
+/** API Gateway passes text or null; serverless-offline parses a JSON body of `0` or `false`. */
+function bodyText(event: APIGatewayProxyEvent): string {
+  const body: unknown = event.body ?? ''
+  return typeof body === 'string' ? body : JSON.stringify(body)
 }
 
 /** @throws Problem 400, 413 or 415 */
-function readJson(event: APIGatewayProxyEvent): unknown {
-  const bytes = Buffer.from(event.body ?? '', event.isBase64Encoded ? 'base64' : 'utf8')
+function readJson(event: APIGatewayProxyEvent, text: string): unknown {
+  const bytes = Buffer.from(text, event.isBase64Encoded ? 'base64' : 'utf8')
   if (bytes.length > MAX_BODY_BYTES) throw new Problem('body_too_large')
   if (
     !/^application\/json\s*(;\s*charset="?utf-8"?\s*)?$/i.test(header(event, 'content-type') ?? '') ||
@@ -150,7 +255,7 @@ function readJson(event: APIGatewayProxyEvent): unknown {
   }
 }
 
-/** A parameter given twice becomes an array, which no schema takes: which of the two is meant is not ours to guess. */
+/** A parameter given twice becomes an array, which no schema accepts: it is not ours to guess which one is meant. */
 function readQuery(event: APIGatewayProxyEvent): Record<string, unknown> {
   const all = event.multiValueQueryStringParameters ?? {}
   return Object.fromEntries(
@@ -159,7 +264,7 @@ function readQuery(event: APIGatewayProxyEvent): Record<string, unknown> {
 }
 
 function readCaller(event: APIGatewayProxyEvent): Caller {
-  const context = event.requestContext.authorizer ?? {}
+  const context = event.requestContext?.authorizer ?? {}
   const text = (name: string) => (typeof context[name] === 'string' ? context[name] : '')
   return { id: text('id'), sessionId: text('sessionId'), roles: text('roles').split(' ').filter(Boolean) }
 }
@@ -167,7 +272,7 @@ function readCaller(event: APIGatewayProxyEvent): Caller {
 /** The address comes from the connection, never from a header that a client can write. */
 const readDevice = (event: APIGatewayProxyEvent): Device => ({
   userAgent: header(event, 'user-agent') ?? null,
-  address: event.requestContext.identity?.sourceIp ?? null,
+  address: event.requestContext?.identity?.sourceIp ?? null,
 })
 
 /** Header names are case-insensitive (RFC 9110 section 5.1), and API Gateway passes them as they came. */
@@ -182,12 +287,16 @@ function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
       'Content-Type': 'application/json',
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
-      'Access-Control-Allow-Origin': setting('CORS_ORIGIN'),
-      // For the cookie with the refresh token; without effect beside an origin of *, where browsers send none.
-      'Access-Control-Allow-Credentials': 'true',
-      'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
+      ...crossOrigin(),
       ...headers,
     },
     body: body === undefined ? '' : JSON.stringify(body),
   }
 }
+
+const crossOrigin = atColdStart(() => ({
+  'Access-Control-Allow-Origin': settingsOf(['CORS_ORIGIN']).CORS_ORIGIN,
+  // For the cookie with the refresh token. Has no effect with an origin of *, where browsers send no cookie.
+  'Access-Control-Allow-Credentials': 'true',
+  'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
+}))

@@ -7,7 +7,8 @@
  */
 import { createHmac } from 'node:crypto'
 import bcrypt from 'bcryptjs'
-import type { FieldError } from '../api/Problem.ts'
+import { type FieldError, Problem } from '../api/Problem.ts'
+import type { Settings } from '../api/Settings.ts'
 
 const VERSION = 'v1'
 /** One shape for what bcryptjs can verify: $2x is a broken variant that no one should have. */
@@ -24,10 +25,33 @@ interface HashSettings {
   cost: number
 }
 
-/** @returns the versioned hash to store */
-export async function hashPassword(password: string, { pepper, cost }: HashSettings): Promise<string> {
-  return VERSION + (await bcrypt.hash(prehash(password, pepper), cost))
+/** The settings that a new password needs. */
+export const NEW_PASSWORD = ['PEPPER', 'BCRYPT_COST', 'PASSWORD_MIN_LENGTH', 'PRODUCT_NAME'] as const
+
+/**
+ * Checks a new password and hashes it.
+ * @param path the field of the request that holds it, for the errors
+ * @param own the user's name and email, which must not make up the password
+ * @returns the versioned hash to store
+ * @throws Problem `invalid_request` (400) with an error for each rule that the password breaks
+ */
+export async function hashNewPassword(
+  path: string,
+  password: string,
+  own: Omit<Own, 'product'>,
+  settings: Pick<Settings, (typeof NEW_PASSWORD)[number]>,
+): Promise<string> {
+  const { PEPPER, BCRYPT_COST, PASSWORD_MIN_LENGTH, PRODUCT_NAME } = settings
+  const errors = await passwordErrors(password, { ...own, product: PRODUCT_NAME }, PASSWORD_MIN_LENGTH)
+  if (errors.length > 0) {
+    throw new Problem('invalid_request', { errors: errors.map(({ message }) => ({ path, message })) })
+  }
+  return hashPassword(password, { pepper: PEPPER, cost: BCRYPT_COST })
 }
+
+/** @returns the versioned hash to store */
+export const hashPassword = (password: string, { pepper, cost }: HashSettings): Promise<string> =>
+  inTurn(async () => VERSION + (await bcrypt.hash(prehash(password, pepper), cost)))
 
 /**
  * Compares a password with a stored hash. Spends one bcrypt whatever it is given, so that a missing account,
@@ -36,11 +60,13 @@ export async function hashPassword(password: string, { pepper, cost }: HashSetti
  * @param stored a versioned hash, a plain `$2a$`, `$2b$` or `$2y$` hash from another system, or undefined for no account
  * @returns whether it matches, and whether the hash is older or cheaper than one made today and should be replaced
  */
-export async function verifyPassword(
+export const verifyPassword = (
   password: string,
   stored: string | undefined,
-  { pepper, cost }: HashSettings,
-): Promise<{ matches: boolean; outdated: boolean }> {
+  hashing: HashSettings,
+): Promise<{ matches: boolean; outdated: boolean }> => inTurn(() => compare(password, stored, hashing))
+
+async function compare(password: string, stored: string | undefined, { pepper, cost }: HashSettings) {
   const versioned = stored?.startsWith(VERSION) ?? false
   const hash = versioned ? stored!.slice(VERSION.length) : stored
   const storedCost = Number(BCRYPT.exec(hash ?? '')?.[1])
@@ -56,6 +82,36 @@ export async function verifyPassword(
     for (let rest = storedCost; rest < cost; rest++) await bcrypt.compare('', decoy(rest))
   }
   return { matches, outdated: !versioned || storedCost < cost }
+}
+
+/** How long a request waits for its turn to hash, in milliseconds. */
+const PATIENCE = 5_000
+
+let lastTurn: Promise<unknown> = Promise.resolve()
+
+/**
+ * Hashes one password after the other: side by side, many requests in one process would all finish too late. On Lambda
+ * a process has one request at a time, and nobody waits.
+ * @throws Problem `unavailable` (503) when the wait is too long
+ */
+async function inTurn<Result>(hash: () => Promise<Result>): Promise<Result> {
+  const before = lastTurn
+  let finish: (() => void) | undefined
+  lastTurn = new Promise<void>((done) => (finish = done)).then(() => before)
+  let timer
+  const tooLong = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Problem('unavailable', { cause: new Error('too many passwords to hash') })),
+      PATIENCE,
+    )
+  })
+  try {
+    await Promise.race([before, tooLong])
+    return await hash()
+  } finally {
+    clearTimeout(timer)
+    finish!()
+  }
 }
 
 /** Words that guessers try first with a user's password. */

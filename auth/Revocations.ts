@@ -2,20 +2,30 @@
  * The database's side of the revocation feed. VerifyToken loads it, and the database client with it, when the first
  * valid token comes.
  */
-import { withDatabase } from '../db.ts'
+import { database } from '../db.ts'
 import { findUserById, outdatedUsers } from '../user/User.ts'
+import { UserModel } from '../user/UserModel.ts'
 import type { Source } from './RevocationFeed.ts'
-import { isNotRevoked, revokedSessions } from './Sessions.ts'
+import { isNotRevoked, revokedSessions, SessionModel } from './Sessions.ts'
 
-/** @throws Problem `unavailable` (503), as every function here */
-export const revocationsSince: Source['revocationsSince'] = (since, limit) =>
-  withDatabase(async () => {
-    const [sessions, users] = await Promise.all([revokedSessions(since, limit), outdatedUsers(since, limit)])
-    return { sessions, users }
-  })
+const openDatabase = database(UserModel, SessionModel)
 
-export const isRevoked: Source['isRevoked'] = ({ sid, sub, ver }) =>
-  withDatabase(async () => {
-    const [sessionStands, user] = await Promise.all([isNotRevoked(sid), findUserById(sub)])
-    return !sessionStands || !user || ver < user.tokenVersion
-  })
+/**
+ * @param uri connection string of the database
+ * @returns the source of the feed; each question throws Problem `unavailable` (503) after 5 s
+ */
+export const revocations = (uri: string): Source => ({
+  revocationsSince: (since, limit) =>
+    openDatabase(uri)(async () => {
+      const [sessions, users] = await Promise.all([
+        revokedSessions(since, limit),
+        outdatedUsers(since, limit),
+      ])
+      return { sessions, users }
+    }),
+  isRevoked: ({ sid, sub, ver }) =>
+    openDatabase(uri)(async () => {
+      const [sessionStands, user] = await Promise.all([isNotRevoked(sid), findUserById(sub)])
+      return !sessionStands || !user || ver < user.tokenVersion
+    }),
+})

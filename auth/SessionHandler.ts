@@ -1,108 +1,112 @@
 /**
- * Lambdas of a session that has begun: refresh, log out, look at one's sessions and end them.
+ * Lambdas of a session that has begun: refresh it, sign out, list one's sessions and end them.
  */
 import * as z from 'zod/mini'
-import { withDatabase } from '../db.ts'
 import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
-import { type Request, route } from '../api/Route.ts'
-import { identify } from '../lib/Log.ts'
-import { Problem } from '../api/Problem.ts'
+import { invalidField, Problem } from '../api/Problem.ts'
+import { route, routes } from '../api/Route.ts'
+import { database } from '../db.ts'
 import { endSessions, findEnabledUser } from '../user/User.ts'
-import { expiredCookie, readCookie, sessionAnswer, usesCookie } from './SessionAnswer.ts'
-import { listSessions, revokeSession, rotateRefreshToken } from './Sessions.ts'
+import { UserModel } from '../user/UserModel.ts'
+import { refreshSession } from './Refresh.ts'
+import { expiredCookie, readCookie, sessionAnswer, SIGNING, usesCookie } from './SessionAnswer.ts'
+import { listSessions, revokeSession, SessionModel } from './Sessions.ts'
+
+const sessionsOfUsers = database(UserModel, SessionModel)
 
 /** POST /refresh: 200 session. The refresh token is in the body, or in the cookie where the header says so. */
 export const refresh = route(
-  { body: z.optional(z.strictObject({ refreshToken: z.string() })) },
-  async ({ body, device, header }) => {
+  {
+    settings: [...SIGNING, 'LIMITS'],
+    database: sessionsOfUsers,
+    body: z.optional(z.strictObject({ refreshToken: z.string() })),
+    // Within the time in which a refresh token that is already used gives the same successor again.
+    retryAfter: 1,
+  },
+  async (request) => {
+    const { body, header, settings, device } = request
     const inCookie = usesCookie(header)
     const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined, inCookie)
-    const answer = withDatabase(async () => {
-      const now = new Date()
-      const { refreshesPerSession } = setting('LIMITS')
-      const session = await rotateRefreshToken(
-        token,
-        device,
-        setting('REFRESH_TOKEN_KEY'),
-        refreshesPerSession,
-        now,
-      )
-      identify({ userId: session.userId, sessionId: session.sessionId })
-      // Read after the token was taken: what changes from here on outdates the access token.
-      const user = await findEnabledUser(session.userId)
-      if (!user || user.sessionVersion !== session.sessionVersion) {
-        audit('session_refused')
-        throw new Problem('invalid_refresh_token')
-      }
-      audit('session_renewed')
-      return sessionAnswer(200, user, session, inCookie, now)
-    })
-    return inCookie ? answer.catch(forgetCookie) : answer
+    try {
+      return sessionAnswer(200, await refreshSession(token, device, request), inCookie, request)
+    } catch (error) {
+      if (!inCookie || !(error instanceof Problem) || error.code !== 'invalid_refresh_token') throw error
+      // A browser should not come again with a token that is good for nothing.
+      throw new Problem(error.code, { headers: expiredCookie(settings.ISSUER), events: error.events })
+    }
   },
 )
 
 /** POST /logout: 204. */
-export const logout = route({}, async ({ caller, header }) => {
-  const answer = signedOut(header)
-  await withDatabase(() => revokeSession(caller.sessionId, caller.id, new Date()))
-  audit('session_revoked', { revokedSessionId: caller.sessionId })
-  return answer
-})
+export const logout = route(
+  { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
+  async ({ caller, header, settings, database: onDatabase, now }) => {
+    const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
+    await onDatabase(() => revokeSession(caller.sessionId, caller.id, now))
+    audit('session_revoked', { revokedSessionId: caller.sessionId })
+    return { status: 204, headers }
+  },
+)
 
 /** POST /logout-all: 204. */
-export const logoutAll = route({}, async ({ caller, header }) => {
-  const answer = signedOut(header)
-  await withDatabase(() => endSessions(caller.id, new Date()))
-  audit('sessions_revoked', { subjectId: caller.id })
-  return answer
-})
+export const logoutAll = route(
+  { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
+  async ({ caller, header, settings, database: onDatabase, now }) => {
+    const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
+    await onDatabase(() => endSessions(caller.id, now))
+    audit('sessions_revoked', { subjectId: caller.id })
+    return { status: 204, headers }
+  },
+)
 
 /** GET /me/sessions: 200 array of the caller's live sessions. */
-export const sessions = route({}, ({ caller }) =>
-  withDatabase(async () => {
-    const user = await findEnabledUser(caller.id)
-    if (!user) throw new Problem('invalid_token')
-    const list = await listSessions(user, new Date())
-    return {
-      status: 200,
-      body: list.map((session) => Object.assign(session, { current: session.id === caller.sessionId })),
-    }
-  }),
+export const sessions = route(
+  { role: 'user', database: sessionsOfUsers },
+  ({ caller, database: onDatabase, now }) =>
+    onDatabase(async () => {
+      const user = await findEnabledUser(caller.id)
+      if (!user) throw new Problem('invalid_token')
+      const list = await listSessions(user, now)
+      return {
+        status: 200,
+        body: list.map((session) => Object.assign(session, { current: session.id === caller.sessionId })),
+      }
+    }),
 )
 
 /** DELETE /me/sessions/{id}: 204. */
 export const endSession = route(
-  { path: z.strictObject({ id: z.string().check(z.regex(/^[\w-]{22}$/, 'must be the id of a session')) }) },
-  ({ caller, path }) =>
-    withDatabase(async () => {
-      if (!(await revokeSession(path.id, caller.id, new Date()))) throw new Problem('not_found')
-      audit('session_revoked', { revokedSessionId: path.id })
-      return { status: 204 }
-    }),
+  {
+    role: 'user',
+    database: sessionsOfUsers,
+    path: z.strictObject({ id: z.string().check(z.regex(/^[\w-]{22}$/, 'must be the id of a session')) }),
+  },
+  async ({ caller, path, database: onDatabase, now }) => {
+    const isEnded = await onDatabase(() => revokeSession(path.id, caller.id, now))
+    if (!isEnded) throw new Problem('not_found')
+    audit('session_revoked', { revokedSessionId: path.id })
+    return { status: 204 }
+  },
 )
+
+/** The Lambda of what a signed-in user does with sessions. */
+export const session = routes({
+  'POST /logout': logout,
+  'POST /logout-all': logoutAll,
+  'GET /me/sessions': sessions,
+  'DELETE /me/sessions/{id}': endSession,
+})
 
 /**
  * @throws Problem `invalid_request` (400) where there should be one in the body, or is one beside the cookie;
  *   `invalid_refresh_token` (401) without a cookie: a page cannot see whether it has one
  */
 function refreshTokenOf(inBody: string | undefined, cookie: string | undefined, inCookie: boolean): string {
-  const complain = (message: string) =>
-    new Problem('invalid_request', { errors: [{ path: 'refreshToken', message }] })
-  if (!inCookie && !inBody) throw complain('is required')
-  if (inCookie && inBody !== undefined) throw complain('must not be beside Refresh-Token-In: cookie')
+  if (!inCookie && !inBody) throw invalidField('refreshToken', 'is required')
+  if (inCookie && inBody !== undefined) {
+    throw invalidField('refreshToken', 'must not be sent together with Refresh-Token-In: cookie')
+  }
   const token = inCookie ? cookie : inBody
   if (!token) throw new Problem('invalid_refresh_token')
   return token
 }
-
-/** A browser should not come again with a token that is good for nothing. */
-function forgetCookie(error: unknown): never {
-  if (!(error instanceof Problem) || error.code !== 'invalid_refresh_token') throw error
-  throw new Problem('invalid_refresh_token', { headers: expiredCookie() })
-}
-
-const signedOut = (header: Request['header']) => ({
-  status: 204,
-  headers: usesCookie(header) ? expiredCookie() : {},
-})

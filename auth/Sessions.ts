@@ -8,7 +8,7 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import mongoose from 'mongoose'
-import { audit } from '../api/Events.ts'
+import { type AuditEvent, event } from '../api/Events.ts'
 import type { Device } from '../api/Route.ts'
 import { Problem } from '../api/Problem.ts'
 import { tooMany } from '../throttle/Counters.ts'
@@ -46,7 +46,7 @@ const schema = new mongoose.Schema(
   { versionKey: false, autoIndex: false, autoCreate: false },
 )
 
-const SessionModel = mongoose.model('Session', schema)
+export const SessionModel = mongoose.model('Session', schema)
 
 /** A session as its owner sees it. */
 export interface Session extends Device {
@@ -82,10 +82,11 @@ export async function startSession(
 }
 
 /**
- * Takes a refresh token and gives its successor: one atomic database operation, so that of many who come with the
- * same token at the same time one moves the session on and the others get the very same successor.
+ * Takes a refresh token and gives its successor: one atomic database operation, so that of many requests with the same
+ * token one moves the session on and the others get the very same successor.
+ * @param key HMAC key of the refresh tokens
  * @param limit how often a session's tokens may be used within an hour, counted by the same operation
- * @returns the session, which belongs to `userId` and is over if that user's sessionVersion is another
+ * @returns the session, which belongs to `userId` and has ended if that user's sessionVersion is another one
  * @throws Problem `invalid_refresh_token` (401) for what was not issued here, has expired, is revoked, or was used
  *   before; the last of these revokes the session. `too_many_attempts` (429): the token is good, but not yet
  */
@@ -100,55 +101,16 @@ export async function rotateRefreshToken(
   const generation = Number(digits)
   if (!equal(token, refreshToken(sessionId, generation, key))) throw refused()
 
-  const isCounting = { $gt: ['$usesExpireAt', now] }
-  const counted = {
-    uses: { $cond: [isCounting, { $add: ['$uses', 1] }, 1] },
-    usesExpireAt: { $cond: [isCounting, '$usesExpireAt', new Date(now.getTime() + HOUR)] },
-  }
-  const used = {
-    generation: generation + 1,
-    lastUsedAt: now,
-    expiresAt: {
-      $min: [new Date(now.getTime() + IDLE_LIFETIME), { $add: ['$createdAt', ABSOLUTE_LIFETIME] }],
-    },
-    // A text that begins with $ would name a field here.
-    userAgent: { $literal: shortened(device).userAgent },
-    address: { $literal: device.address },
-  }
-  const isCurrent = { $eq: ['$generation', generation] }
-  const isJustReplaced = {
-    $and: [
-      { $eq: ['$generation', generation + 1] },
-      { $gt: ['$lastUsedAt', new Date(now.getTime() - GRACE)] },
-    ],
-  }
-  const merged = (change: object) => ({ $mergeObjects: ['$$ROOT', change] })
   const session = await SessionModel.findOneAndUpdate(
     { _id: sessionId, revokedAt: null, expiresAt: mongoose.trusted({ $gt: now }) },
-    [
-      { $set: counted },
-      {
-        $replaceWith: {
-          $cond: [
-            { $or: [isCurrent, isJustReplaced] },
-            { $cond: [{ $and: [isCurrent, { $lte: ['$uses', limit] }] }, merged(used), '$$ROOT'] },
-            merged(revoked(now)),
-          ],
-        },
-      },
-    ],
+    rotation(generation, device, limit, now),
     { returnDocument: 'after', updatePipeline: true },
   ).lean()
   if (!session) throw refused({ sessionId })
   const userId = session.userId.toHexString()
   if (session.revokedAt) {
-    audit('authn_token_reuse', {
-      sessionId,
-      userId,
-      usedGeneration: generation,
-      currentGeneration: session.generation,
-    })
-    throw refused({ userId, sessionId })
+    const reuse = { sessionId, userId, usedGeneration: generation, currentGeneration: session.generation }
+    throw refused({ userId, sessionId }, event('authn_token_reuse', reuse))
   }
   if (session.uses! > limit) {
     throw tooMany('refreshesPerSession', session.usesExpireAt!.getTime() - now.getTime(), {
@@ -164,10 +126,49 @@ export async function rotateRefreshToken(
   }
 }
 
-function refused(whose: { userId?: string; sessionId?: string } = {}): Problem {
-  audit('session_refused', whose)
-  return new Problem('invalid_refresh_token')
+/** The update that takes the refresh token of a generation: it counts the use, and then one of four branches applies. */
+function rotation(generation: number, device: Device, limit: number, now: Date): mongoose.PipelineStage[] {
+  const isCounting = { $gt: ['$usesExpireAt', now] }
+  const countedUse = {
+    uses: { $cond: [isCounting, { $add: ['$uses', 1] }, 1] },
+    usesExpireAt: { $cond: [isCounting, '$usesExpireAt', new Date(now.getTime() + HOUR)] },
+  }
+  const isCurrent = { $eq: ['$generation', generation] }
+  const isJustReplaced = {
+    $and: [
+      { $eq: ['$generation', generation + 1] },
+      { $gt: ['$lastUsedAt', new Date(now.getTime() - GRACE)] },
+    ],
+  }
+  const unchanged = '$$ROOT'
+  const changed = (change: object) => ({ $mergeObjects: [unchanged, change] })
+
+  const tooOften = { case: { $and: [isCurrent, { $gt: ['$uses', limit] }] }, then: unchanged }
+  const moveOn = {
+    case: isCurrent,
+    then: changed({
+      generation: generation + 1,
+      lastUsedAt: now,
+      expiresAt: {
+        $min: [new Date(now.getTime() + IDLE_LIFETIME), { $add: ['$createdAt', ABSOLUTE_LIFETIME] }],
+      },
+      // A text that begins with $ would name a field here.
+      userAgent: { $literal: shortened(device).userAgent },
+      address: { $literal: device.address },
+    }),
+  }
+  /** A lost answer, or a second tab: it gets the same successor. */
+  const answerAgain = { case: isJustReplaced, then: unchanged }
+  const endAsStolen = changed(revoked(now))
+  return [
+    { $set: countedUse },
+    { $replaceWith: { $switch: { branches: [tooOften, moveOn, answerAgain], default: endAsStolen } } },
+  ] as mongoose.PipelineStage[]
 }
+
+/** Makes the refusal of a refresh token, with what it reports. */
+const refused = (whose: { userId?: string; sessionId?: string } = {}, ...before: AuditEvent[]): Problem =>
+  new Problem('invalid_refresh_token', { events: [...before, event('session_refused', whose)] })
 
 /**
  * Ends a session of a user: its refresh token at once, its access tokens when the authorizers hear of it.
@@ -191,13 +192,18 @@ export async function keepSession(
   user: { id: string; sessionVersion: number },
   key: Buffer,
   now: Date,
-): Promise<string | undefined> {
+): Promise<{ refreshToken: string } | undefined> {
   const session = await SessionModel.findOneAndUpdate(
     { _id: sessionId, userId: user.id, sessionVersion: user.sessionVersion - 1, revokedAt: null },
     { $set: { sessionVersion: user.sessionVersion, lastUsedAt: now }, $inc: { generation: 1 } },
     { returnDocument: 'after' },
   ).lean()
-  return session ? refreshToken(sessionId, session.generation, key) : undefined
+  return session ? { refreshToken: refreshToken(sessionId, session.generation, key) } : undefined
+}
+
+/** Removes a session whose tokens nobody has got. */
+export async function removeSession(sessionId: string): Promise<void> {
+  await SessionModel.deleteOne({ _id: sessionId })
 }
 
 /** Ends all sessions of a user who is about to be deleted, and has no counter any more. */

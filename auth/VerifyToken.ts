@@ -1,27 +1,32 @@
 /**
  * The authorizer Lambda (TOKEN type): reads the access token and answers with the caller's IAM policy.
- * API Gateway calls it before every protected route, so it starts fast: the database client is in a chunk of its
- * own, which the first valid token loads.
+ * API Gateway calls it before every protected route, so it starts fast: the database client is in a chunk of its own,
+ * which the first valid token loads.
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
  */
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent, Context } from 'aws-lambda'
+import { atColdStart, settingsOf } from '../api/Environment.ts'
 import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
+import type { Declaration } from '../api/Route.ts'
 import { identify, inRequest, log, loggable } from '../lib/Log.ts'
 import { policyFor } from './Permissions.ts'
 import { FeedUnavailable, revocationFeed } from './RevocationFeed.ts'
 import { InvalidToken, verifier } from './Tokens.ts'
 
-const verify = verifier(setting('VERIFICATION_KEYS'), {
-  issuer: setting('ISSUER'),
-  audience: setting('AUDIENCE'),
-})
+const names = ['DB', 'ISSUER', 'AUDIENCE', 'VERIFICATION_KEYS', 'API_ID'] as const
 
-// oxlint-disable-next-line no-restricted-imports -- a chunk of its own, loaded with the first valid token
-const revocations = () => import('./Revocations.ts')
-const isRevoked = revocationFeed({
-  revocationsSince: async (since, limit) => (await revocations()).revocationsSince(since, limit),
-  isRevoked: async (token) => (await revocations()).isRevoked(token),
+const authorizer = atColdStart(() => {
+  const { DB, ISSUER, AUDIENCE, VERIFICATION_KEYS, API_ID } = settingsOf(names)
+  // oxlint-disable-next-line no-restricted-imports -- a chunk of its own, loaded with the first valid token
+  const source = async () => (await import('./Revocations.ts')).revocations(DB)
+  return {
+    apiId: API_ID,
+    verify: verifier(VERIFICATION_KEYS, { issuer: ISSUER, audience: AUDIENCE }),
+    isRevoked: revocationFeed({
+      revocationsSince: async (since, limit) => (await source()).revocationsSince(since, limit),
+      isRevoked: async (token) => (await source()).isRevoked(token),
+    }),
+  }
 })
 
 /**
@@ -31,14 +36,18 @@ const isRevoked = revocationFeed({
  * @throws the string "Unauthorized", which API Gateway turns into its 401, for anything but a good token; an Error
  *   when nobody can say whether the token is revoked: API Gateway's AUTHORIZER_CONFIGURATION_ERROR, a 503 here
  */
-export const handler = (
-  event: APIGatewayTokenAuthorizerEvent,
-  context?: Pick<Context, 'awsRequestId'>,
-): Promise<APIGatewayAuthorizerResult> =>
-  // Its own id: API Gateway tells an authorizer of this type neither the request's id nor its address.
-  inRequest({ ...(context && { requestId: context.awsRequestId }) }, () => authorize(event))
+export const handler = Object.assign(
+  (
+    event: APIGatewayTokenAuthorizerEvent,
+    context?: Pick<Context, 'awsRequestId'>,
+  ): Promise<APIGatewayAuthorizerResult> =>
+    // Its own id: API Gateway tells an authorizer of this type neither the request's id nor its address.
+    inRequest({ ...(context && { requestId: context.awsRequestId }) }, () => authorize(event)),
+  { declaration: { settings: names } satisfies Declaration },
+)
 
 async function authorize(event: APIGatewayTokenAuthorizerEvent): Promise<APIGatewayAuthorizerResult> {
+  const { verify, isRevoked, apiId } = authorizer()
   try {
     const token = event.authorizationToken.replace(/^Bearer +/i, '')
     const now = new Date()
@@ -48,7 +57,7 @@ async function authorize(event: APIGatewayTokenAuthorizerEvent): Promise<APIGate
     const { sub, sid, roles, email_verified: emailVerified } = claims
     return {
       principalId: sub,
-      policyDocument: policyFor(roles, event.methodArn, setting('API_ID')),
+      policyDocument: policyFor(roles, event.methodArn, apiId),
       // API Gateway takes scalars only.
       context: { id: sub, sessionId: sid, roles: roles.join(' '), emailVerified },
     }

@@ -51,5 +51,17 @@ export function loggable(error: unknown, depth = 3): object {
   }
 }
 
-/** Both an e-mail address and `user:password@host` are text around an @. */
+/**
+ * Does work after the write that has decided the request: it is logged when it fails, and cannot change the answer.
+ * @param what for the log, such as "forget the failed logins"
+ */
+export async function bestEffort(what: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    log.warn(`could not ${what}`, { error: loggable(error) })
+  }
+}
+
+/** Both an email address and `user:password@host` are text around an @. */
 const redact = (text: string) => text.replaceAll(/[^\s"<>]+@[^\s"<>]+/g, '[redacted]')

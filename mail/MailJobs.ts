@@ -1,13 +1,14 @@
 /**
- * What the function that sends mail is asked to do. Whoever asks does not wait for it, and does not look up whether
- * there is an account: so neither the answer nor its time can tell.
+ * What the function that sends mail is asked to do. Whoever asks neither waits for it nor looks up whether there is an
+ * account, so neither the answer nor its time can reveal that.
  */
+import { awsCredentials } from '../api/Environment.ts'
 import { audit } from '../api/Events.ts'
-import { setting } from '../api/Environment.ts'
+import type { Context } from '../api/Route.ts'
 import { invokeLater } from '../lib/Invoke.ts'
 import { loggable, origin, type Origin } from '../lib/Log.ts'
 
-/** Mails that tell what has happened to an account. */
+/** Mails that report what has happened to an account. */
 export type Notice =
   | 'passwordChanged'
   | 'passwordReset'
@@ -20,19 +21,19 @@ export type Notice =
   | 'accountDeleted'
 
 export type MailJob =
-  /** A link that confirms the e-mail, if there is an account whose e-mail is not verified. */
+  /** A link that confirms the email, if there is an account whose email is not verified. */
   | { mail: 'emailVerification'; email: string }
-  /** Word that there is an account already, for whoever tries to register again (REGISTRATION=private). */
+  /** Tells whoever registers again that there already is an account (REGISTRATION=private). */
   | { mail: 'registeredAlready'; email: string }
   /** A link that resets the password, if there is an account. */
   | { mail: 'passwordReset'; email: string }
-  /** A link that makes this the e-mail of the user, unless the sessions were ended since. */
+  /** A link that makes this the user's email, unless the sessions were ended since. */
   | { mail: 'emailChange'; userId: string; sessionVersion: number; email: string }
   | { mail: 'notice'; notice: Notice; email: string }
 
 /** The event of the function that sends mail. */
 export type MailEvent = MailJob & {
-  /** Who has asked. */
+  /** Who asked. */
   origin: Origin
   /** When, as ISO 8601. */
   time: string
@@ -41,12 +42,14 @@ export type MailEvent = MailJob & {
 /** What the log calls a mail. */
 export const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
 
-/** Asks for a mail. What goes wrong is logged and nothing else: no answer depends on it. */
-export async function mailLater(job: MailJob): Promise<void> {
-  const event: MailEvent = { ...job, origin: origin(), time: new Date().toISOString() }
-  const url = setting('MAIL_FUNCTION_URL')
+/** Asks for a mail. A failure is logged and cannot change the answer. */
+export async function mailLater(
+  { settings, now }: Pick<Context<'MAIL_FUNCTION_URL'>, 'settings' | 'now'>,
+  job: MailJob,
+): Promise<void> {
+  const event: MailEvent = { ...job, origin: origin(), time: now.toISOString() }
   try {
-    await invokeLater(url, event)
+    await invokeLater(settings.MAIL_FUNCTION_URL, event, awsCredentials())
   } catch (error) {
     audit('mail_failed', { mail: nameOf(job), error: loggable(error) })
   }

@@ -10,12 +10,13 @@ import { pathToFileURL } from 'node:url'
 import type { KeyRing } from '../auth/Tokens.ts'
 import { limits, parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import {
-  type GatewayResponse,
   imitateGatewayResponses,
   type Lambda,
   type Server,
   failLikeLambda,
 } from '../local/GatewayResponses.ts'
+import { completeFunctions, type FunctionConfig } from './Functions.ts'
+import { type GatewayResponse, gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
 import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from '../local/Database.ts'
 import { freePort, isFree } from '../local/Ports.ts'
@@ -36,10 +37,12 @@ interface Serverless {
       'serverless-offline': Record<string, unknown>
       esbuild: Record<string, unknown>
       mailFunction: string
+      settings: Record<string, unknown>
+      cors: { origin: string }
       throttle: { rateLimit: number; burstLimit: number }
     }
-    functions: Record<string, { environment?: Record<string, unknown> }>
-    resources: { Resources: Record<string, GatewayResponse> }
+    functions: Record<string, FunctionConfig>
+    resources: { Resources?: Record<string, GatewayResponse> }
   }
 }
 
@@ -65,6 +68,8 @@ export class LocalPlugin {
   readonly #options: Record<string, unknown>
   readonly #write: (text: string) => void
   #secrets: Secrets | undefined
+  /** Loads a TypeScript module; plugin.mjs replaces it where Node cannot. */
+  load: (file: string) => Record<string, unknown> = createRequire(import.meta.url)
 
   readonly configurationVariablesSources = {
     setting: {
@@ -83,7 +88,10 @@ export class LocalPlugin {
   }
 
   readonly hooks = {
-    initialize: () => this.#keepBundlesApart(),
+    initialize: () => {
+      this.#completeService()
+      this.#keepBundlesApart()
+    },
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
     'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeStage(),
@@ -120,6 +128,20 @@ export class LocalPlugin {
       this.#secrets = new Secrets(folder, stage, process.env)
     }
     return (this.#secrets ??= secrets)
+  }
+
+  /** Everything that follows from the code and so stands nowhere in serverless.yml. */
+  #completeService(): void {
+    const { service, serviceDir } = this.#serverless
+    const { settings, cors } = service.custom
+    try {
+      completeFunctions(service.functions, settings, cors, (file) =>
+        this.load(join(serviceDir, `${file}.ts`)),
+      )
+    } catch (error) {
+      throw this.#error((error as Error).message)
+    }
+    Object.assign((service.resources.Resources ??= {}), gatewayResponses(settings['CORS_ORIGIN'] as string))
   }
 
   /** Packaging empties its folder of bundles at its end; an API that runs here meanwhile must not lose its own. */
@@ -270,7 +292,7 @@ export class LocalPlugin {
       default: { prototype: Lambda }
     }
     failLikeLambda(LambdaFunction.prototype)
-    const responses = Object.values(this.#serverless.service.resources.Resources).filter(
+    const responses = Object.values(this.#serverless.service.resources.Resources ?? {}).filter(
       ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
     )
     const serving = () => {

@@ -1,4 +1,8 @@
-/** Lets the Serverless Framework, which loads JavaScript, load the plugin that is written in TypeScript. */
+/** Lets the Serverless Framework, which loads JavaScript, load the plugin and the handlers, which are TypeScript. */
 import { require } from 'tsx/cjs/api'
 
-export default require('./Plugin.ts', import.meta.url).LocalPlugin
+const load = (/** @type {string} */ file) => require(file, import.meta.url)
+
+export default class extends load('./Plugin.ts').LocalPlugin {
+  load = load
+}

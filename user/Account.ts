@@ -34,7 +34,7 @@ export async function renameUser(id: string, name: string): Promise<User | undef
  * @returns the changed user
  * @throws Problem `unavailable` (503) when another request has changed the password, or the account, meanwhile
  */
-export async function changePassword(user: User, passwordHash: string, now: Date): Promise<User> {
+export async function replacePassword(user: User, passwordHash: string, now: Date): Promise<User> {
   const changed = await outdateTokens(
     { _id: user.id, passwordHash: user.passwordHash, ...enabled },
     now,

@@ -4,7 +4,6 @@
 import mongoose from 'mongoose'
 import * as z from 'zod/mini'
 import { Problem } from '../api/Problem.ts'
-import { wholeNumber } from '../lib/WholeNumber.ts'
 import { ADMIN } from './Roles.ts'
 import {
   changedMeanwhile,
@@ -65,20 +64,21 @@ export const fields = {
   password: text(),
   /** Of the second factor: of the app, or a recovery code. */
   code: z.string().check(z.maxLength(64, 'must be a code')),
-  limit: wholeNumber(1, 100, 3),
   id: z.string().check(z.regex(/^[0-9a-f]{24}$/, 'must be an id')),
 }
+
+type NewUser = Pick<User, 'id' | 'name' | 'email' | 'passwordHash' | 'roles'>
+
+/** The id of a user who is about to be created. */
+export const newUserId = (): string => new mongoose.Types.ObjectId().toHexString()
 
 /**
  * Stores a new user: one database operation; the unique index decides between parallel ones.
  * @throws Problem `email_taken` (409)
  */
-export async function createUser(
-  user: Pick<User, 'name' | 'email' | 'passwordHash' | 'roles'>,
-  now: Date,
-): Promise<User> {
+export async function createUser({ id, ...user }: NewUser, now: Date): Promise<User> {
   try {
-    const document = await UserModel.create({ ...user, createdAt: now })
+    const document = await UserModel.create({ _id: id, ...user, createdAt: now })
     return toUser(document.toObject())
   } catch (error) {
     throw isDuplicate(error) ? new Problem('email_taken', { cause: error }) : error
@@ -86,20 +86,17 @@ export async function createUser(
 }
 
 /**
- * Stores a new user unless the e-mail is taken: one write either way, so that its time does not tell.
- * @returns its id, or undefined when the e-mail is taken
+ * Stores a new user unless the email is taken: one write either way, so that its time does not tell.
+ * @returns whether the email was free
  */
-export async function offerUser(
-  user: Pick<User, 'name' | 'email' | 'passwordHash' | 'roles'>,
-  now: Date,
-): Promise<string | undefined> {
-  const { email, ...rest } = new UserModel({ ...user, createdAt: now }).toObject()
-  const { upsertedId } = await UserModel.updateOne(
+export async function offerUser({ id, ...user }: NewUser, now: Date): Promise<boolean> {
+  const { email, ...rest } = new UserModel({ _id: id, ...user, createdAt: now }).toObject()
+  const { upsertedCount } = await UserModel.updateOne(
     { email },
     { $set: { registrationTriedAt: now }, $setOnInsert: rest },
     { upsert: true },
   )
-  return upsertedId?.toString()
+  return upsertedCount > 0
 }
 
 /** @param email normalised */

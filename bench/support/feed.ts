@@ -3,7 +3,7 @@
  * --expose-gc. It tells its parent what the feed takes and ends.
  */
 import { FeedUnavailable, revocationFeed } from '../../auth/RevocationFeed.ts'
-import * as source from '../../auth/Revocations.ts'
+import { revocations } from '../../auth/Revocations.ts'
 import { newSid } from './revokedSessions.ts'
 import { timed } from '../../support/measure.ts'
 
@@ -27,6 +27,7 @@ export interface Measured {
 const collect = (globalThis as { gc?: () => void }).gc!
 const token = (sid: string) => ({ sid, sub: '5f5f5f5f5f5f5f5f5f5f5f5f', ver: 0 })
 
+const source = revocations(process.env['DB']!)
 await source.isRevoked(token(newSid())) // connects
 const feed = revocationFeed(source)
 collect()

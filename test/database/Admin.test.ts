@@ -3,10 +3,10 @@
  */
 import type { APIGatewayProxyResult } from 'aws-lambda'
 import mongoose from 'mongoose'
-import { withDatabase } from '../../db.ts'
-import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/UserHandler.ts'
+import { withDatabase } from '../support/withDatabase.ts'
+import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/AdminHandler.ts'
 import type { Problem } from '../../api/Problem.ts'
-import { changeUser, createUser, findUserById } from '../../user/User.ts'
+import { changeUser, createUser, findUserById, newUserId } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 import { request } from '../../support/events.ts'
 import { copyProject, tsx } from '../../support/project.ts'
@@ -25,7 +25,10 @@ const codeOf = (answer: APIGatewayProxyResult) =>
 
 const newUser = (email: string, roles = ['user']) =>
   withDatabase(() =>
-    createUser({ name: email.split('@')[0]!, email, passwordHash: 'v1$secret', roles }, new Date()),
+    createUser(
+      { id: newUserId(), name: email.split('@')[0]!, email, passwordHash: 'v1$secret', roles },
+      new Date(),
+    ),
   )
 
 /** Who has come through the authorizer as an admin. */

@@ -99,7 +99,7 @@ async function forgot(email: string) {
 /** An admin's request about somebody. */
 async function administer(route: 'updateUser' | 'endUserSessions', person: Person, json?: object) {
   const admin = await newPerson()
-  const handlers = await import('../../user/UserHandler.ts')
+  const handlers = await import('../../user/AdminHandler.ts')
   await handlers[route](
     request({
       json,

@@ -2,7 +2,8 @@
  * Many at the same time, through the handlers: one of them wins, or the total is right.
  */
 import mongoose from 'mongoose'
-import { countAttempt, forgive, loginRules } from '../../throttle/Counters.ts'
+import { countAttempt, succeed } from '../../throttle/Counters.ts'
+import { loginRules } from '../../throttle/Rules.ts'
 import { parseSetting } from '../../api/Settings.ts'
 import type * as Users from '../../user/User.ts'
 import { type Api, PASSWORD, startAccounts } from '../support/account.ts'
@@ -76,12 +77,18 @@ describe(`${N} at once`, () => {
     const email = 'private@example.com'
     const offer = (index: number) =>
       users.offerUser(
-        { name: `Ann ${index}`, email, passwordHash: `hash ${index}`, roles: ['user'] },
+        {
+          id: users.newUserId(),
+          name: `Ann ${index}`,
+          email,
+          passwordHash: `hash ${index}`,
+          roles: ['user'],
+        },
         new Date(),
       )
-    const ids = await atOnce(offer)
-    expect(ids.filter(Boolean)).toHaveLength(1)
-    const winner = ids.findIndex(Boolean)
+    const isNew = await atOnce(offer)
+    expect(isNew.filter(Boolean)).toHaveLength(1)
+    const winner = isNew.findIndex(Boolean)
     expect(await users.findUserByEmail(email)).toMatchObject({
       name: `Ann ${winner}`,
       passwordHash: `hash ${winner}`,
@@ -228,7 +235,7 @@ describe('counters that are counted, taken back and deleted at once', () => {
   )
   // As a handler does first of all.
   beforeAll(async () => {
-    const { withDatabase } = await import('../../db.ts')
+    const { withDatabase } = await import('../support/withDatabase.ts')
     await withDatabase(async () => undefined)
   })
 
@@ -259,7 +266,7 @@ describe('counters that are counted, taken back and deleted at once', () => {
       for (let round = 0; round < 4; round++) {
         await countAttempt(rules, new Date())
         // Every second one has the right password.
-        if (index % 2) await forgive(rules, new Date())
+        if (index % 2) await succeed(rules, new Date())
       }
     })
     const [address, failures, email] = await counts(rules.map(({ id }) => id))

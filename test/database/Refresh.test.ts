@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { listSessions, revokeSession, rotateRefreshToken, startSession } from '../../auth/Sessions.ts'
-import { withDatabase } from '../../db.ts'
+import { withDatabase } from '../support/withDatabase.ts'
 import { log } from '../../lib/Log.ts'
 import { Problem } from '../../api/Problem.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'

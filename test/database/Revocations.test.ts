@@ -4,10 +4,10 @@
 import { randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { MAX_ENTRIES, revocationFeed } from '../../auth/RevocationFeed.ts'
-import { isRevoked, revocationsSince } from '../../auth/Revocations.ts'
+import { revocations } from '../../auth/Revocations.ts'
 import { revokeSession, startSession } from '../../auth/Sessions.ts'
-import { withDatabase } from '../../db.ts'
-import { changeUser, createUser, endSessions } from '../../user/User.ts'
+import { withDatabase } from '../support/withDatabase.ts'
+import { changeUser, createUser, endSessions, newUserId } from '../../user/User.ts'
 import type { User } from '../../user/UserModel.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 
@@ -24,7 +24,10 @@ afterAll(async () => {
 let people = 0
 const newUser = (roles = ['user']) =>
   withDatabase(() =>
-    createUser({ name: 'Ann', email: `user${++people}@example.com`, passwordHash: 'v1', roles }, now),
+    createUser(
+      { id: newUserId(), name: 'Ann', email: `user${++people}@example.com`, passwordHash: 'v1', roles },
+      now,
+    ),
   )
 
 /** A user who is signed in, as an access token names her. */
@@ -33,6 +36,7 @@ async function signIn(user: User) {
   return { sid: sessionId, sub: user.id, ver: user.tokenVersion }
 }
 
+const { isRevoked, revocationsSince } = revocations(DB)
 const feed = () => revocationFeed({ revocationsSince, isRevoked })
 
 test.each<{ name: string; act: (token: { sid: string; sub: string }) => Promise<unknown> }>([

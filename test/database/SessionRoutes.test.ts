@@ -8,8 +8,8 @@ import { login, register } from '../../auth/AuthHandler.ts'
 import { endSession, logout, logoutAll, refresh, sessions } from '../../auth/SessionHandler.ts'
 import { startSession } from '../../auth/Sessions.ts'
 import { verifier } from '../../auth/Tokens.ts'
-import { withDatabase } from '../../db.ts'
-import { setting } from '../../api/Environment.ts'
+import { withDatabase } from '../support/withDatabase.ts'
+import { settingsOf } from '../../api/Environment.ts'
 import { changeUser, endSessions, findUserByEmail } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 import { request } from '../../support/events.ts'
@@ -17,9 +17,10 @@ import { request } from '../../support/events.ts'
 const DB = process.env['DB']!
 const PASSWORD = 'a horse on the moon'
 const COOKIE = { 'refresh-token-in': 'cookie' }
-const verify = verifier(setting('VERIFICATION_KEYS'), {
-  issuer: setting('ISSUER'),
-  audience: setting('AUDIENCE'),
+const settings = settingsOf(['VERIFICATION_KEYS', 'ISSUER', 'AUDIENCE', 'REFRESH_TOKEN_KEY'])
+const verify = verifier(settings.VERIFICATION_KEYS, {
+  issuer: settings.ISSUER,
+  audience: settings.AUDIENCE,
 })
 
 afterAll(async () => {
@@ -116,7 +117,7 @@ describe('POST /refresh', () => {
       await changeUser(id, { disabled: true }, new Date())
       await changeUser(id, { disabled: false }, new Date())
       const device = { userAgent: null, address: null }
-      return startSession(user, device, setting('REFRESH_TOKEN_KEY'), new Date())
+      return startSession(user, device, settings.REFRESH_TOKEN_KEY, new Date())
     })
     expect(codeOf(await refreshWith(session.refreshToken))).toBe('invalid_refresh_token')
   })

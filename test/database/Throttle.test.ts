@@ -3,7 +3,8 @@
  * time and a wait is exact to the millisecond.
  */
 import type { APIGatewayProxyEvent } from 'aws-lambda'
-import { countAttempt, loginRules, mailRules, type Rule } from '../../throttle/Counters.ts'
+import { countAttempt } from '../../throttle/Counters.ts'
+import { loginRules, mailRules, type Rule } from '../../throttle/Rules.ts'
 import { log } from '../../lib/Log.ts'
 import { Problem } from '../../api/Problem.ts'
 import { type Limits, limits as allLimits, parseSetting } from '../../api/Settings.ts'

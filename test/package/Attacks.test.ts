@@ -6,8 +6,8 @@ import type { APIGatewayAuthorizerResult, APIGatewayProxyResult } from 'aws-lamb
 import mongoose from 'mongoose'
 import { revokeSession, startSession } from '../../auth/Sessions.ts'
 import { publicKeys } from '../../auth/Tokens.ts'
-import { withDatabase } from '../../db.ts'
-import { changeUser, createUser } from '../../user/User.ts'
+import { withDatabase } from '../support/withDatabase.ts'
+import { changeUser, createUser, newUserId } from '../../user/User.ts'
 import { attacks, first, second } from '../support/attacks.ts'
 import { type Container, startContainer } from '../support/container.ts'
 import { dropDatabase } from '../support/database.ts'
@@ -130,7 +130,10 @@ describe('of genuine tokens', () => {
   const nobody = { userAgent: null, address: null }
   const key = Buffer.alloc(32)
   const newUser = (name: string) =>
-    createUser({ name, email: `${name}@example.com`, passwordHash: 'none', roles: ['user'] }, now)
+    createUser(
+      { id: newUserId(), name, email: `${name}@example.com`, passwordHash: 'none', roles: ['user'] },
+      now,
+    )
   let ann: { id: string; live: string; revoked: string }
   let bea: { id: string; version: number }
 

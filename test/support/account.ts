@@ -58,14 +58,15 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     ...(await import('../../account/RecoveryHandler.ts')),
     ...(await import('../../account/MfaHandler.ts')),
     ...(await import('../../user/UserHandler.ts')),
+    ...(await import('../../user/AdminHandler.ts')),
   }
-  const { isRevoked, revocationsSince } = await import('../../auth/Revocations.ts')
+  const { isRevoked, revocationsSince } = (await import('../../auth/Revocations.ts')).revocations(
+    process.env['DB']!,
+  )
   const { verifier } = await import('../../auth/Tokens.ts')
-  const { setting } = await import('../../api/Environment.ts')
-  const verify = verifier(setting('VERIFICATION_KEYS'), {
-    issuer: setting('ISSUER'),
-    audience: setting('AUDIENCE'),
-  })
+  const { settingsOf } = await import('../../api/Environment.ts')
+  const { VERIFICATION_KEYS, ISSUER, AUDIENCE } = settingsOf(['VERIFICATION_KEYS', 'ISSUER', 'AUDIENCE'])
+  const verify = verifier(VERIFICATION_KEYS, { issuer: ISSUER, audience: AUDIENCE })
 
   const secrets = new Set<string>()
   /** Remembers what went over the wire and must not be in a log. */

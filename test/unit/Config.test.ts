@@ -1,5 +1,5 @@
 /**
- * The settings of a function: read once at its cold start, and named where they are missing or malformed.
+ * The settings of a function: parsed once, and named where they are missing or malformed.
  */
 const KEY = process.env['PEPPER']!
 const SECRET = 'hunter2'
@@ -12,30 +12,48 @@ afterEach(() => {
 async function coldStart(pepper: string | undefined) {
   if (pepper === undefined) delete process.env['PEPPER']
   else process.env['PEPPER'] = pepper
-  let config: typeof import('../../api/Environment.ts') | undefined
+  let environment: typeof import('../../api/Environment.ts') | undefined
   await jest.isolateModulesAsync(async () => {
-    config = await import('../../api/Environment.ts')
+    environment = await import('../../api/Environment.ts')
   })
-  return config!
+  return environment!
 }
 
-test('a setting is read once, as the code uses it', async () => {
-  const { setting } = await coldStart(KEY)
+test('a setting is parsed once, as the code uses it', async () => {
+  const { settingsOf } = await coldStart(KEY)
+  const { PEPPER, BCRYPT_COST } = settingsOf(['PEPPER', 'BCRYPT_COST'])
+  expect(PEPPER).toEqual(Buffer.from(KEY, 'base64url'))
+  expect(BCRYPT_COST).toBe(4)
   process.env['PEPPER'] = 'changed later'
-  expect(setting('PEPPER')).toEqual(Buffer.from(KEY, 'base64url'))
-  expect(setting('BCRYPT_COST')).toBe(4)
+  expect(settingsOf(['PEPPER']).PEPPER).toBe(PEPPER)
 })
 
 test.each([{ text: '' }, { text: SECRET }])(
-  'a malformed one, "$text", stops the cold start with a sentence that names it and does not hold it',
+  'a malformed one, "$text", is named by a sentence that does not hold it',
   async ({ text }) => {
-    const message = await coldStart(text).then(() => 'started', String)
-    expect(message).toBe('Error: Setting PEPPER must be at least 32 random bytes in base64url.')
+    const { settingsOf } = await coldStart(text)
+    expect(() => settingsOf(['PEPPER'])).toThrow(
+      new Error('Setting PEPPER must be at least 32 random bytes in base64url.'),
+    )
   },
 )
 
-test('a missing one is named to who asks for it, and stops nobody else', async () => {
-  const { setting } = await coldStart(undefined)
-  expect(() => setting('PEPPER')).toThrow(new Error('Setting PEPPER is missing.'))
-  expect(setting('BCRYPT_COST')).toBe(4)
+test('a missing one is named to whoever asks for it, and stops nobody else', async () => {
+  const { settingsOf } = await coldStart(undefined)
+  expect(() => settingsOf(['BCRYPT_COST', 'PEPPER'])).toThrow(new Error('Setting PEPPER is missing.'))
+  expect(settingsOf(['BCRYPT_COST'])).toEqual({ BCRYPT_COST: 4 })
+})
+
+test('work at the cold start runs once and at once, and its failure waits for who needs its result', async () => {
+  const { atColdStart } = await coldStart(KEY)
+  const work = jest.fn(() => ({}))
+  const result = atColdStart(work)
+  expect(work).toHaveBeenCalledTimes(1)
+  expect(result()).toBe(result())
+  expect(work).toHaveBeenCalledTimes(1)
+
+  const failed = atColdStart(() => {
+    throw new Error('no key')
+  })
+  expect(failed).toThrow(new Error('no key'))
 })

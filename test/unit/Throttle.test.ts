@@ -8,11 +8,11 @@ import {
   loginRules,
   mailRequestRules,
   mailRules,
-  network,
   noticeRules,
   registrationRules,
   type Rule,
-} from '../../throttle/Counters.ts'
+} from '../../throttle/Rules.ts'
+import { networkOf } from '../../lib/Network.ts'
 import { limits as names, parseSetting } from '../../api/Settings.ts'
 
 describe('an address counts as its network', () => {
@@ -37,11 +37,11 @@ describe('an address counts as its network', () => {
     { name: 'IPv4 in IPv6 as the IPv4', address: '::ffff:192.0.2.1', want: '192.0.2.1' },
     { name: 'the same in capital letters', address: '::FFFF:192.0.2.1', want: '192.0.2.1' },
   ])('$name: $address', ({ address, want }) => {
-    expect(network(address)).toBe(want)
+    expect(networkOf(address)).toBe(want)
   })
 
   test('the next 64 bits are another', () => {
-    expect(network('2001:db8:1:3::1')).not.toBe(network('2001:db8:1:2::1'))
+    expect(networkOf('2001:db8:1:3::1')).not.toBe(networkOf('2001:db8:1:2::1'))
   })
 
   test.each([
@@ -58,7 +58,7 @@ describe('an address counts as its network', () => {
     '1.2.3.4:80',
     '::1.2.3.4',
   ])('what is no address is one all the same, and no error: %j', (address) => {
-    expect(typeof network(address)).toBe('string')
+    expect(typeof networkOf(address)).toBe('string')
   })
 })
 

@@ -9,7 +9,7 @@ import { policyFor, routesFor } from '../../auth/Permissions.ts'
 import { DEFAULT_ROLES } from '../../user/Roles.ts'
 import { signer } from '../../auth/Tokens.ts'
 import { handler } from '../../auth/VerifyToken.ts'
-import { setting } from '../../api/Environment.ts'
+import { settingsOf } from '../../api/Environment.ts'
 import { dropDatabase } from '../support/database.ts'
 import { METHOD_ARN, authorizerEvent } from '../../support/events.ts'
 import { allows } from '../support/gateway.ts'
@@ -17,8 +17,9 @@ import { optionalPackages } from '../../support/optionalPackages.ts'
 
 const ROOT = resolve(__dirname, '../..')
 const STAGE = METHOD_ARN.split('/', 2).join('/')
-const parties = { issuer: setting('ISSUER'), audience: setting('AUDIENCE') }
-const issue = signer(setting('SIGNING_KEYS'), parties)
+const settings = settingsOf(['SIGNING_KEYS', 'ISSUER', 'AUDIENCE', 'API_ID', 'DB'])
+const parties = { issuer: settings.ISSUER, audience: settings.AUDIENCE }
+const issue = signer(settings.SIGNING_KEYS, parties)
 const tokenOf = (roles: string[], issuedAt = new Date(), emailVerified = false) =>
   issue({ id: '65f000000000000000000001', roles, emailVerified, tokenVersion: 0 }, 'session-1', issuedAt)
 const TOKEN = tokenOf(['user'])
@@ -28,7 +29,7 @@ const arnOf = (route: string) =>
 
 afterAll(async () => {
   await mongoose.disconnect()
-  await dropDatabase(setting('DB'))
+  await dropDatabase(settings.DB)
 })
 
 describe('the policy of a user', () => {
@@ -64,7 +65,7 @@ describe('the policy of a user', () => {
   })
 
   test('holds whole routes: a path parameter is the only wildcard', () => {
-    const [statement] = policyFor(['user', 'admin'], METHOD_ARN, setting('API_ID')).Statement as {
+    const [statement] = policyFor(['user', 'admin'], METHOD_ARN, settings.API_ID).Statement as {
       Resource: string[]
     }[]
     const wildcards = statement!.Resource.filter((resource) => /[*?]/.test(resource))
@@ -151,7 +152,7 @@ const refused = [
   { name: 'a token of tomorrow', value: `Bearer ${tokenOf(['user'], new Date(Date.now() + 86_400_000))}` },
   {
     name: 'a token for another audience',
-    value: signer(setting('SIGNING_KEYS'), { ...parties, audience: 'https://other.test' })(
+    value: signer(settings.SIGNING_KEYS, { ...parties, audience: 'https://other.test' })(
       { id: 'u1', roles: ['user'], emailVerified: false, tokenVersion: 0 },
       's1',
       new Date(),

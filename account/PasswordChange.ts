@@ -1,0 +1,45 @@
+/**
+ * Changing one's password: all sessions end but the one in which it is done.
+ */
+import { audit } from '../api/Events.ts'
+import { Problem } from '../api/Problem.ts'
+import type { Caller, Context } from '../api/Route.ts'
+import { hashNewPassword, type NEW_PASSWORD } from '../auth/Passwords.ts'
+import type { SignedIn } from '../auth/SessionAnswer.ts'
+import { keepSession } from '../auth/Sessions.ts'
+import { log, loggable } from '../lib/Log.ts'
+import { mailLater } from '../mail/MailJobs.ts'
+import { replacePassword } from '../user/Account.ts'
+import { type Confirming, confirmPassword } from './Confirmation.ts'
+
+/**
+ * @returns this session with its next refresh token; without one when the database went away after the change: the
+ *   password has changed all the same, and the client signs in again once the access token has expired
+ * @throws Problem of the confirmation; `invalid_request` (400) for a password that is not accepted; `invalid_token`
+ *   (401) when the session itself has ended meanwhile
+ */
+export async function changePassword(
+  { currentPassword, newPassword }: { currentPassword: string; newPassword: string },
+  caller: Caller,
+  context: Context<Confirming | (typeof NEW_PASSWORD)[number] | 'REFRESH_TOKEN_KEY'>,
+): Promise<SignedIn> {
+  const { settings, database, now } = context
+  const user = await confirmPassword(caller, currentPassword, context)
+  const passwordHash = await hashNewPassword('newPassword', newPassword, user, settings)
+  const changed = await database(() => replacePassword(user, passwordHash, now))
+  audit('authn_password_change')
+
+  const { sessionId } = caller
+  const [kept] = await Promise.all([
+    database(() => keepSession(sessionId, changed, settings.REFRESH_TOKEN_KEY, now)).catch(
+      (error: unknown) => {
+        log.warn('could not keep the session', { error: loggable(error) })
+        return { refreshToken: undefined }
+      },
+    ),
+    mailLater(context, { mail: 'notice', notice: 'passwordChanged', email: user.email }),
+  ])
+  // Ended at the same moment: the client signs in, with the new password.
+  if (!kept) throw new Problem('invalid_token')
+  return { user: changed, sessionId, ...kept }
+}

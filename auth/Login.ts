@@ -1,0 +1,151 @@
+/**
+ * Signing in: the password first and, where the second factor is on, its code.
+ */
+import { audit, event } from '../api/Events.ts'
+import { Problem } from '../api/Problem.ts'
+import type { Context, Device } from '../api/Route.ts'
+import type { Settings } from '../api/Settings.ts'
+import { bestEffort, identify } from '../lib/Log.ts'
+import { mailLater } from '../mail/MailJobs.ts'
+import { countAttempt, succeed, takeBack } from '../throttle/Counters.ts'
+import { codeRules, loginRules } from '../throttle/Rules.ts'
+import { useCode } from '../user/SecondFactor.ts'
+import { findEnabledUser, findUserByEmail, upgradePasswordHash } from '../user/User.ts'
+import type { User } from '../user/UserModel.ts'
+import { CHALLENGE_SECONDS, newChallenge, readChallenge } from './MfaChallenge.ts'
+import { hashPassword, verifyPassword } from './Passwords.ts'
+import type { SignedIn } from './SessionAnswer.ts'
+import { startSession } from './Sessions.ts'
+
+type LoginSettings =
+  'LIMITS' | 'PEPPER' | 'BCRYPT_COST' | 'REFRESH_TOKEN_KEY' | 'REGISTRATION' | 'EMAIL_VERIFICATION'
+
+/**
+ * Signs in with a password. Unknown email, wrong password and disabled account cost and answer alike.
+ * @throws Problem `invalid_credentials` (401); `mfa_required` (401) with a challenge where the second factor is on;
+ *   `email_not_verified` (403), only to whoever knows the password; `too_many_attempts` (429)
+ */
+export async function logIn(
+  { email, password }: { email: string; password: string },
+  device: Device,
+  { settings, database, now }: Context<LoginSettings>,
+): Promise<SignedIn> {
+  const rules = loginRules(email, device.address, settings.LIMITS)
+  const user = await database(async () => {
+    await countAttempt(rules, now)
+    return findUserByEmail(email)
+  })
+  if (user) identify({ userId: user.id })
+  const hashing = { pepper: settings.PEPPER, cost: settings.BCRYPT_COST }
+  // No password of a disabled account is right: a cheap hash that matches would show in its time.
+  const stored = user?.disabled ? undefined : user?.passwordHash
+  const { matches, outdated } = await verifyPassword(password, stored, hashing)
+  const reason = failure(user, matches, settings)
+  if (!user || reason) throw loginFailed(reason, settings)
+
+  const upgraded = outdated ? await hashPassword(password, hashing) : undefined
+  return database(async () => {
+    if (upgraded) await bestEffort('upgrade a password hash', () => upgradePasswordHash(user, upgraded))
+    if (user.totp) {
+      // The failures of before stay: whoever knows the password could otherwise guess codes without end. But the wait
+      // that one more makes would outlast the challenge.
+      const mine = rules.filter(({ onSuccess }) => onSuccess !== 'keep')
+      await bestEffort('take back an attempt', () => takeBack(mine, now))
+      throw new Problem('mfa_required', {
+        extensions: {
+          challenge: newChallenge(user, settings.REFRESH_TOKEN_KEY, now),
+          expiresIn: CHALLENGE_SECONDS,
+        },
+        events: [event('authn_mfa_required')],
+      })
+    }
+    const [signedIn] = await Promise.all([
+      signIn(user, device, settings.REFRESH_TOKEN_KEY, now),
+      bestEffort('forget failed logins', () => succeed(rules, now)),
+    ])
+    return signedIn
+  })
+}
+
+/** Why nobody is signed in, for the audit trail. */
+function failure(
+  user: User | undefined,
+  matches: boolean,
+  settings: Pick<Settings, 'REGISTRATION' | 'EMAIL_VERIFICATION'>,
+): LoginFailure | undefined {
+  if (!user) return 'unknown_email'
+  if (user.disabled) return 'disabled'
+  if (!matches) return 'wrong_password'
+  return needsVerification(settings) && !user.emailVerified ? 'email_not_verified' : undefined
+}
+
+type LoginFailure = 'unknown_email' | 'disabled' | 'wrong_password' | 'email_not_verified'
+
+/** Only whoever knows the password learns that the email is not verified, and with REGISTRATION=private nobody does. */
+function loginFailed(reason: LoginFailure | undefined, { REGISTRATION }: Pick<Settings, 'REGISTRATION'>) {
+  const isTold = reason === 'email_not_verified' && REGISTRATION === 'open'
+  return new Problem(isTold ? 'email_not_verified' : 'invalid_credentials', {
+    events: [event('authn_login_fail', { reason })],
+  })
+}
+
+/** With private registration too: whoever can sign in at once knows that the email was not taken. */
+export const needsVerification = ({
+  REGISTRATION,
+  EMAIL_VERIFICATION,
+}: Pick<Settings, 'REGISTRATION' | 'EMAIL_VERIFICATION'>): boolean =>
+  REGISTRATION === 'private' || EMAIL_VERIFICATION === 'required'
+
+/**
+ * Finishes a login with a code of the authenticator app or a recovery code. Each works once; wrong ones count as failed
+ * logins.
+ * @throws Problem `invalid_challenge` (401), `wrong_code` (403), `too_many_attempts` (429)
+ */
+export async function logInWithCode(
+  { challenge, code }: { challenge: string; code: string },
+  device: Device,
+  context: Context<'LIMITS' | 'PEPPER' | 'REFRESH_TOKEN_KEY' | 'MAIL_FUNCTION_URL'>,
+): Promise<SignedIn> {
+  const { settings, database, now } = context
+  const refused = (reason: 'invalid_challenge' | 'wrong_code') =>
+    new Problem(reason, { events: [event('authn_login_fail', { reason })] })
+
+  const subject = readChallenge(challenge, settings.REFRESH_TOKEN_KEY, now)
+  if (!subject) throw refused('invalid_challenge')
+  identify({ userId: subject.id })
+  const { signedIn, factor } = await database(async () => {
+    const user = await findEnabledUser(subject.id)
+    if (!user?.totp || user.sessionVersion !== subject.sessionVersion) throw refused('invalid_challenge')
+    const rules = [
+      ...loginRules(user.email, device.address, settings.LIMITS),
+      ...codeRules(user.id, settings.LIMITS),
+    ]
+    await countAttempt(rules, now)
+    const used = await useCode(user, code, settings.PEPPER, now)
+    if (!used) throw refused('wrong_code')
+    if (used === 'recovery_code') audit('authn_recovery_code_used')
+    const [started] = await Promise.all([
+      signIn(user, device, settings.REFRESH_TOKEN_KEY, now, used),
+      bestEffort('forget failed logins', () => succeed(rules, now)),
+    ])
+    return { signedIn: started, factor: used }
+  })
+  if (factor === 'recovery_code') {
+    await mailLater(context, { mail: 'notice', notice: 'recoveryCodeUsed', email: signedIn.user.email })
+  }
+  return signedIn
+}
+
+/** @param key HMAC key of the refresh tokens */
+async function signIn(
+  user: User,
+  device: Device,
+  key: Buffer,
+  now: Date,
+  factor?: 'totp' | 'recovery_code',
+): Promise<SignedIn> {
+  const session = await startSession(user, device, key, now)
+  identify({ userId: user.id, sessionId: session.sessionId })
+  audit('authn_login_success', { ...(factor && { factor }) })
+  return { user, ...session }
+}

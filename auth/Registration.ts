@@ -1,0 +1,88 @@
+/**
+ * Registering: an account, and a session with it unless a login needs a verified email.
+ */
+import { audit } from '../api/Events.ts'
+import { Problem } from '../api/Problem.ts'
+import type { Context, Device } from '../api/Route.ts'
+import { bestEffort, identify } from '../lib/Log.ts'
+import { mailLater } from '../mail/MailJobs.ts'
+import { countAttempt } from '../throttle/Counters.ts'
+import { registrationRules } from '../throttle/Rules.ts'
+import { DEFAULT_ROLES } from '../user/Roles.ts'
+import { createUser, newUserId, offerUser } from '../user/User.ts'
+import { needsVerification } from './Login.ts'
+import { hashNewPassword } from './Passwords.ts'
+import type { SignedIn } from './SessionAnswer.ts'
+import { removeSession, startSession } from './Sessions.ts'
+
+type RegistrationSettings =
+  | 'LIMITS'
+  | 'PEPPER'
+  | 'BCRYPT_COST'
+  | 'PASSWORD_MIN_LENGTH'
+  | 'PRODUCT_NAME'
+  | 'REGISTRATION'
+  | 'EMAIL_VERIFICATION'
+  | 'REFRESH_TOKEN_KEY'
+  | 'MAIL_FUNCTION_URL'
+
+interface Registration {
+  name: string
+  email: string
+  password: string
+}
+
+/**
+ * Registers somebody.
+ * @returns who is signed in now, or undefined where the mail has to be answered first. With REGISTRATION=private it
+ *   is always undefined, and takes the same time, whether the email is taken or not
+ * @throws Problem `invalid_request` (400) for a password that is not accepted, `email_taken` (409),
+ *   `too_many_attempts` (429)
+ */
+export async function register(
+  { name, email, password }: Registration,
+  device: Device,
+  context: Context<RegistrationSettings>,
+): Promise<SignedIn | undefined> {
+  const { settings, database, now } = context
+  await database(() => countAttempt(registrationRules(device.address, settings.LIMITS), now))
+  const passwordHash = await hashNewPassword('password', password, { name, email }, settings)
+  const user = { id: newUserId(), name, email, passwordHash, roles: [...DEFAULT_ROLES] }
+
+  if (settings.REGISTRATION === 'private') {
+    const isNew = await database(() => offerUser(user, now))
+    if (isNew) created(user.id)
+    await mailLater(context, { mail: isNew ? 'emailVerification' : 'registeredAlready', email })
+    return undefined
+  }
+
+  const signedIn = await database(async () => {
+    if (needsVerification(settings)) {
+      await createUser(user, now)
+      created(user.id)
+      return undefined
+    }
+    // The session first: the account decides, and nothing that can fail may come after it.
+    const session = await startSession(
+      { id: user.id, sessionVersion: 0 },
+      device,
+      settings.REFRESH_TOKEN_KEY,
+      now,
+    )
+    const stored = await createUser(user, now).catch(async (error: unknown) => {
+      await bestEffort('remove the session of nobody', () => removeSession(session.sessionId))
+      throw error
+    })
+    created(user.id)
+    identify({ sessionId: session.sessionId })
+    audit('authn_login_success')
+    return { user: stored, ...session }
+  })
+  await mailLater(context, { mail: 'emailVerification', email })
+  return signedIn
+}
+
+function created(userId: string): void {
+  identify({ userId })
+  audit('user_created')
+}

@@ -1,0 +1,85 @@
+/**
+ * Lambdas of admins: what they see of users and may change.
+ */
+import * as z from 'zod/mini'
+import { audit } from '../api/Events.ts'
+import { Problem } from '../api/Problem.ts'
+import { route, routes } from '../api/Route.ts'
+import { database } from '../db.ts'
+import { page, pageAnswer } from './Page.ts'
+import { ROLES } from './Roles.ts'
+import {
+  adminView,
+  changeUser,
+  endSessions,
+  fields,
+  findUserById,
+  normaliseEmail,
+  searchUsers,
+} from './User.ts'
+import { UserModel } from './UserModel.ts'
+
+const users = database(UserModel)
+const oneUser = { role: 'admin', database: users, path: z.strictObject({ id: fields.id }) } as const
+
+/** GET /admin/users?email=&limit=&after=: 200 array of users whose email begins so, with a Link as GET /users. */
+export const adminUsers = route(
+  {
+    role: 'admin',
+    settings: ['ISSUER'],
+    database: users,
+    query: z.strictObject({ ...page, email: z._default(z.string().check(z.maxLength(254)), '') }),
+  },
+  async ({ query: { email, limit, after }, settings, database: onDatabase }) => {
+    const found = await onDatabase(() => searchUsers(normaliseEmail(email), limit, after))
+    return pageAnswer(`${settings.ISSUER}/admin/users`, { ...(email && { email }), limit }, found, adminView)
+  },
+)
+
+/** GET /admin/users/{id}: 200 user. */
+export const adminUser = route(oneUser, async ({ path: { id }, database: onDatabase }) => {
+  const user = await onDatabase(() => findUserById(id))
+  if (!user) throw new Problem('not_found')
+  return { status: 200, body: adminView(user) }
+})
+
+/** PATCH /admin/users/{id}: 200 the changed user. */
+export const updateUser = route(
+  {
+    ...oneUser,
+    body: z
+      .strictObject({
+        roles: z.optional(
+          z.array(z.enum(ROLES, { error: `must be one of ${ROLES.join(', ')}` })).check(
+            z.minLength(1, 'must hold at least one role'),
+            z.refine((roles) => new Set(roles).size === roles.length, 'must not hold a role twice'),
+          ),
+        ),
+        disabled: z.optional(z.boolean()),
+      })
+      .check(z.refine((change) => Object.keys(change).length > 0, 'must have roles or disabled')),
+  },
+  async ({ path: { id }, body, database: onDatabase, now }) => {
+    const user = await onDatabase(() => changeUser(id, body, now))
+    if (body.roles) audit('authz_change', { subjectId: id, roles: user.roles })
+    if (body.disabled !== undefined) {
+      audit(body.disabled ? 'user_disabled' : 'user_enabled', { subjectId: id })
+    }
+    return { status: 200, body: adminView(user) }
+  },
+)
+
+/** DELETE /admin/users/{id}/sessions: 204. */
+export const endUserSessions = route(oneUser, async ({ path: { id }, database: onDatabase, now }) => {
+  await onDatabase(() => endSessions(id, now))
+  audit('sessions_revoked', { subjectId: id })
+  return { status: 204 }
+})
+
+/** The Lambda of all of them. */
+export const admin = routes({
+  'GET /admin/users': adminUsers,
+  'GET /admin/users/{id}': adminUser,
+  'PATCH /admin/users/{id}': updateUser,
+  'DELETE /admin/users/{id}/sessions': endUserSessions,
+})
