@@ -137,9 +137,9 @@ export function route<
   const settings = atColdStart(() => settingsOf(names))
 
   const answer = async (event: APIGatewayProxyEvent, caller: Caller, device: Device): Promise<Answer> => {
-    // The gateway has checked both: a route whose authorizer is missing in serverless.yml stays closed all the same.
-    if (role !== undefined && caller.id === '') throw new Problem('invalid_token')
+    // The gateway has checked both. Should it ever let others through, the route stays closed all the same.
     if (role === 'admin' && !caller.roles.includes(role)) throw new Problem('forbidden')
+    if (role !== undefined && caller.id === '') throw new Problem('invalid_token')
     const request: Request = {
       body: body && readBody(event, body),
       query: query && parse(query, readQuery(event)),

@@ -39,7 +39,7 @@ describeIfPlain('when the database is away', () => {
       type: 'about:blank',
       title: 'Service Unavailable',
       status: 503,
-      detail: 'The service cannot answer right now; try again in a moment.',
+      detail: 'The service is unavailable right now. Try again in a moment.',
       code: 'unavailable',
       requestId: 'request-1',
     })

@@ -6,7 +6,6 @@ import { randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { listSessions, revokeSession, rotateRefreshToken, startSession } from '../../auth/Sessions.ts'
 import { withDatabase } from '../support/withDatabase.ts'
-import { log } from '../../lib/Log.ts'
 import { Problem } from '../../api/Problem.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 
@@ -65,21 +64,24 @@ describe('a refresh token', () => {
   })
 
   test('the 21st use after the grace ends the session, its newest token with it', async () => {
-    const warn = jest.spyOn(log, 'warn').mockImplementation()
     const { sessionId, refreshToken } = await start()
     const [successor] = await Promise.all(Array.from({ length: 20 }, () => rotate(refreshToken, SECOND)))
-    expect(await rotate(refreshToken, 31 * SECOND)).toBe(INVALID)
+    const refusal = await withDatabase(() =>
+      rotateRefreshToken(refreshToken, laptop, key, 100, at(31 * SECOND)),
+    ).catch((error: unknown) => error as Problem)
+    expect(refusal).toMatchObject({ code: INVALID })
     expect(await stored(sessionId)).toMatchObject({ revokedAt: at(31 * SECOND), generation: 1 })
     expect(await rotate(successor!, 31 * SECOND)).toBe(INVALID)
-    expect(warn.mock.calls).toEqual([
-      [
-        'authn_token_reuse',
-        { event: 'authn_token_reuse', sessionId, userId: user.id, usedGeneration: 0, currentGeneration: 1 },
-      ],
+    const { events } = refusal as Problem
+    expect(events).toEqual([
+      {
+        name: 'authn_token_reuse',
+        details: { sessionId, userId: user.id, usedGeneration: 0, currentGeneration: 1 },
+      },
+      { name: 'session_refused', details: { sessionId, userId: user.id } },
     ])
-    // The log names the session, and holds nothing that could be used.
-    expect(JSON.stringify(warn.mock.calls)).not.toContain(refreshToken.split('.')[2])
-    warn.mockRestore()
+    // They name the session, and hold nothing that could be used.
+    expect(JSON.stringify(events)).not.toContain(refreshToken.split('.')[2])
   })
 
   test.each([

@@ -8,13 +8,13 @@ import { join } from 'node:path'
 import { events, fields } from '../../api/Events.ts'
 import { tsx } from '../../support/project.ts'
 
-/** The events that each call of audit(...) names, in what is deployed. */
-const calls = ['account', 'auth', 'lib', 'user'].flatMap((folder) =>
+/** The events that each call of audit(...) and event(...) names, in what is deployed. */
+const calls = ['account', 'auth', 'mail', 'throttle', 'user'].flatMap((folder) =>
   readdirSync(folder)
     .map((file) => join(folder, file))
     .flatMap((file) =>
       // Up to the details, or the end of the call.
-      [...readFileSync(file, 'utf8').matchAll(/\baudit\(([^,)]*)[,)]/g)].map(([, event = '']) => ({
+      [...readFileSync(file, 'utf8').matchAll(/\b(?:audit|event)\(([^,)]*)[,)]/g)].map(([, event = '']) => ({
         file,
         named: [...event.matchAll(/'(\w+)'/g)].map(([, name]) => name),
       })),

@@ -4,7 +4,7 @@
 import { gzipSync } from 'node:zlib'
 import type { APIGatewayProxyEvent } from 'aws-lambda'
 import * as z from 'zod/mini'
-import { type Request, route } from '../../api/Route.ts'
+import { type Caller, type Device, route, routes } from '../../api/Route.ts'
 import { Problem } from '../../api/Problem.ts'
 import { request } from '../../support/events.ts'
 
@@ -297,16 +297,12 @@ describe('the query', () => {
 })
 
 describe('the route is told', () => {
-  const seen = async (event: APIGatewayProxyEvent) => {
-    const handler = route({}, async ({ caller, device }: Request) => ({
-      status: 200,
-      body: { caller, device },
-    }))
-    return (await call(handler, event)).json as Pick<Request, 'caller' | 'device'>
+  const seen = async (event: APIGatewayProxyEvent, role?: 'user' | 'admin') => {
+    const handler = route({ role }, async ({ caller, device }) => ({ status: 200, body: { caller, device } }))
+    return (await call(handler, event)).json as { caller?: Caller; device: Device }
   }
 
   test.each([
-    { name: 'nobody on a public route', authorizer: undefined, want: { id: '', sessionId: '', roles: [] } },
     {
       name: 'the caller of the authorizer',
       authorizer: { id: 'u1', sessionId: 's1', roles: 'user admin' },
@@ -318,7 +314,22 @@ describe('the route is told', () => {
       want: { id: 'u1', sessionId: 's1', roles: [] },
     },
   ])('who calls: $name', async ({ authorizer, want }) => {
-    expect((await seen(request(authorizer ? { authorizer } : {}))).caller).toEqual(want)
+    expect((await seen(request({ authorizer }), 'user')).caller).toEqual(want)
+  })
+
+  test('nobody on a public route', async () => {
+    const authorizer = { id: 'u1', sessionId: 's1', roles: 'user' }
+    expect((await seen(request({ authorizer }))).caller).toBeUndefined()
+  })
+
+  test.each([
+    { name: 'a protected route without a caller', role: 'user', roles: undefined, want: 'invalid_token' },
+    { name: 'an admin route without the role', role: 'admin', roles: 'user', want: 'forbidden' },
+    { name: 'an admin route without a caller', role: 'admin', roles: undefined, want: 'forbidden' },
+  ] as const)('$name stays closed, should the gateway let it through', async ({ role, roles, want }) => {
+    const handler = route({ role }, async () => ({ status: 200 }))
+    const authorizer = roles && { id: 'u1', sessionId: 's1', roles }
+    expect((await call(handler, request({ ...(authorizer && { authorizer }) }))).code).toBe(want)
   })
 
   test('the address of the connection, never that of a header (CWE-348)', async () => {
@@ -379,7 +390,7 @@ describe('an error', () => {
       type: 'about:blank',
       title: 'Bad Request',
       status: 400,
-      detail: 'Some fields are missing or not allowed.',
+      detail: 'The request is not valid.',
       code: 'invalid_request',
       requestId: 'request-1',
       errors,
