@@ -1,9 +1,9 @@
 /**
  * Errors that a client may see: RFC 9457 problem details, one class with a stable code each.
- * Codes are part of the contract (README, "Errors"): add, never rename.
+ * Codes are part of the contract (docs/errors.md): add, never rename.
  */
 
-const problems = {
+export const problems = {
   invalid_json: [400, 'The body is not valid JSON.'],
   invalid_request: [400, 'Some fields are missing or not allowed.'],
   invalid_one_time_token: [400, 'This link has expired, was used before or is not valid: ask for a new one.'],
