@@ -2,7 +2,7 @@
  * The audit trail: what happened to an account or a session, one line of the log each, with a name that does not
  * change. Names are those of the OWASP Logging Vocabulary where it has one. Every line also says where it came from
  * (requestId and address) and holds nothing secret: no e-mail, no password, no token, no code, no hash.
- * `npm run docs` puts this file into docs/events.md.
+ * docs/events.md is made from this file (`npm run docs`).
  * @see https://cheatsheetseries.owasp.org/cheatsheets/Logging_Vocabulary_Cheat_Sheet.html
  */
 import { log } from '../lib/Log.ts'
