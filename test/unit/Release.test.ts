@@ -34,7 +34,7 @@ writeFileSync(file, changelog)
 afterAll(() => rmSync(folder, { recursive: true }))
 
 const sectionOf = (version: string) => {
-  const { status, stdout } = spawnSync('.ci/changelog-section', [version, file], { encoding: 'utf8' })
+  const { status, stdout } = spawnSync('bash', ['.ci/changelog-section', version, file], { encoding: 'utf8' })
   return { status, text: stdout.trim() }
 }
 
