@@ -9,18 +9,18 @@ import { log } from '../lib/Log.ts'
 
 /** What a line can hold beside requestId and address. */
 export const fields = {
-  userId: 'whose doing it is; where nobody is signed in, whose account it is about',
-  sessionId: 'the session in which it was done, or which it is about',
+  userId: 'the user who did it; if nobody is signed in, the user whose account it is about',
+  sessionId: 'the session in which it was done, or that it is about',
   subjectId: 'the user to whom it was done',
-  revokedSessionId: 'the session that has ended',
-  roles: 'the roles of the user from now on',
-  reason: 'why, in a few words',
-  factor: '`totp` or `recovery_code`: the second factor of the sign-in',
-  usedGeneration: 'which refresh token of the session was used, counted from 0',
-  currentGeneration: 'which one was the newest',
-  limit: 'a name of the setting LIMITS',
-  mail: 'which mail: a link or a notice of mail/MailJobs.ts',
-  error: 'what the server or the database said, without e-mails',
+  revokedSessionId: 'the session that ended',
+  roles: 'the new roles of the user',
+  reason: 'the reason, in a few words',
+  factor: 'the second factor that was used: `totp` or `recovery_code`',
+  usedGeneration: 'which refresh token of the session was used, counting from 0',
+  currentGeneration: 'which one was the latest',
+  limit: 'which member of the setting LIMITS',
+  mail: 'which mail: a link or a notice (mail/MailJobs.ts)',
+  error: 'what the mail server or the database reported, without emails',
 } as const
 
 type Field = keyof typeof fields
@@ -67,95 +67,89 @@ export type EventName = keyof typeof levels
  * no function carries these words along.
  */
 export const events = {
-  user_created: ['Somebody has registered.', ['userId']],
-  user_updated: ['A user has changed their name.', ['userId', 'sessionId']],
-  user_deleted: ['A user has deleted their account.', ['userId', 'sessionId']],
+  user_created: ['Somebody registered.', ['userId']],
+  user_updated: ['A user changed their name.', ['userId', 'sessionId']],
+  user_deleted: ['A user deleted their account.', ['userId', 'sessionId']],
   user_disabled: [
-    'An admin has disabled an account; its sessions have ended.',
+    'An admin disabled an account. Its sessions have ended.',
     ['userId', 'sessionId', 'subjectId'],
   ],
-  user_enabled: ['An admin has enabled an account.', ['userId', 'sessionId', 'subjectId']],
-  user_email_verified: ['An e-mail was confirmed by the link in a mail.', ['userId']],
+  user_enabled: ['An admin enabled an account.', ['userId', 'sessionId', 'subjectId']],
+  user_email_verified: ['An email was verified with the link in a mail.', ['userId']],
   user_email_change_requested: [
-    'A user wants another e-mail, which is not confirmed yet.',
+    'A user asked to change their email. The new one is not verified yet.',
     ['userId', 'sessionId'],
   ],
-  user_email_changed: [
-    'The e-mail of an account is another one now; follows on `user_email_verified`.',
-    ['userId'],
-  ],
+  user_email_changed: ['The email of an account changed. Follows `user_email_verified`.', ['userId']],
   authz_change: [
-    'An admin has changed the roles of a user. (`npm run admin` writes to the database and logs nothing.)',
+    'An admin changed the roles of a user. (`npm run admin` writes to the database and logs nothing.)',
     ['userId', 'sessionId', 'subjectId', 'roles'],
   ],
   authz_token_refused: [
-    'The authorizer has refused an access token. Whose it was is known of one that was revoked; requestId is that of the authorizer itself, and there is no address: API Gateway tells it neither.',
+    'The authorizer refused an access token. The user is known only if the token was revoked. requestId is that of the authorizer itself, and there is no address, because API Gateway passes neither to it.',
     ['reason', 'userId?', 'sessionId?'],
   ],
   authn_login_success: [
-    'Somebody has signed in, by registering or logging in.',
+    'Somebody signed in, by registering or logging in.',
     ['userId', 'sessionId', 'factor?'],
   ],
   authn_login_fail: [
-    'A login has failed: `unknown_email`, `wrong_password`, `disabled`, `email_not_verified`, `invalid_challenge` or `wrong_code`.',
+    'A login failed: `unknown_email`, `wrong_password`, `disabled`, `email_not_verified`, `invalid_challenge` or `wrong_code`.',
     ['reason', 'userId?'],
   ],
-  authn_mfa_required: ['A password was right, and the second factor is asked for.', ['userId']],
-  authn_mfa_enabled: ['A second factor was set up.', ['userId', 'sessionId']],
+  authn_mfa_required: ['The password was right, and a second factor is required.', ['userId']],
+  authn_mfa_enabled: ['A second factor was turned on.', ['userId', 'sessionId']],
   authn_mfa_disabled: ['The second factor was turned off.', ['userId', 'sessionId']],
   authn_recovery_code_used: [
-    'A recovery code has stood in for the app, at a login or for a change that needs a code.',
+    'A recovery code was used in place of the app, at a login or for a change that requires a code.',
     ['userId', 'sessionId?'],
   ],
-  authn_recovery_codes_created: [
-    'New recovery codes have taken the place of the old ones.',
-    ['userId', 'sessionId'],
-  ],
+  authn_recovery_codes_created: ['New recovery codes replaced the old ones.', ['userId', 'sessionId']],
   authn_confirmation_fail: [
-    'Somebody who is signed in gave a `wrong_password` or a `wrong_code` for a change that needs it.',
+    'A signed-in user gave a `wrong_password` or a `wrong_code` for a change that requires it.',
     ['userId', 'sessionId', 'reason'],
   ],
-  authn_password_reset_requested: ['A mail with a link to reset the password was made.', ['userId']],
+  authn_password_reset_requested: ['A link to reset the password was created.', ['userId']],
   authn_password_reset: [
-    'A password was replaced by the link in a mail; all sessions have ended.',
+    'A password was reset with the link in a mail. All sessions have ended.',
     ['userId'],
   ],
   authn_password_reset_fail: [
-    'A link to reset a password was made up, used before, replaced or too old.',
+    'A link to reset a password was not valid, used before, replaced or expired.',
     ['userId?'],
   ],
   authn_password_change: [
-    'A user has changed their password; the other sessions have ended.',
+    'A user changed their password. The other sessions have ended.',
     ['userId', 'sessionId'],
   ],
   authn_token_reuse: [
-    'A refresh token was used twice: it may have been stolen, and the session has ended.',
+    'A refresh token was used twice. It may have been stolen, so the session has ended.',
     ['userId', 'sessionId', 'usedGeneration', 'currentGeneration'],
   ],
   session_renewed: ['A session was refreshed.', ['userId', 'sessionId']],
   session_refused: [
-    'A refresh token was refused; one with a sessionId was genuine, and its session is over.',
+    'A refresh token was refused. If there is a sessionId, the token was genuine and its session has ended.',
     ['userId?', 'sessionId?'],
   ],
   session_revoked: [
-    'A user has ended a session: this one by logging out, or another.',
+    'A user ended a session: this one by logging out, or another one.',
     ['userId', 'sessionId', 'revokedSessionId'],
   ],
   sessions_revoked: [
-    'All sessions of a user were ended, by the user or by an admin.',
+    'The user or an admin ended all sessions of the user.',
     ['userId', 'sessionId', 'subjectId'],
   ],
   excess_rate_limit_exceeded: [
-    'Something was tried too often, and refused.',
+    'A limit was reached, and the attempt was refused.',
     ['limit', 'userId?', 'sessionId?'],
   ],
-  mail_sent: ['A mail was handed over to the server.', ['mail', 'userId', 'sessionId?']],
+  mail_sent: ['A mail was handed to the mail server.', ['mail', 'userId', 'sessionId?']],
   mail_suppressed: [
-    'A mail was not sent, since many of its kind went to the same address, or one is on its way.',
+    'A mail was not sent, because too many of its kind went to the same address, or one is being sent.',
     ['mail', 'userId', 'sessionId?'],
   ],
   mail_failed: [
-    'A mail could not be sent; Lambda tries twice more.',
+    'A mail could not be sent. Lambda tries twice more.',
     ['mail', 'error', 'userId?', 'sessionId?'],
   ],
 } as const satisfies Record<

@@ -40,7 +40,7 @@ export const problems = {
 export type ProblemCode = keyof typeof problems
 
 /** RFC 9110 reason phrases, which RFC 9457 section 4.2.1 wants as the title of an `about:blank` problem. */
-export const titles: Record<number, string> = {
+const titles: Record<number, string> = {
   400: 'Bad Request',
   401: 'Unauthorized',
   403: 'Forbidden',

@@ -41,6 +41,10 @@ export interface Declaration {
   role?: 'user' | 'admin' | undefined
   /** bcrypt needs a whole vCPU, and so more memory and time. */
   hashesPasswords?: boolean | undefined
+  /** Schemas of the JSON body, the query string and the path parameters. */
+  body?: z.ZodMiniType | undefined
+  query?: z.ZodMiniType | undefined
+  path?: z.ZodMiniType | undefined
 }
 
 /** A declared route. */
@@ -128,13 +132,9 @@ export function route<
   },
   respond: (request: Request<Name, Body, Query, Path, Role, Open>) => Promise<Answer>,
 ): Route {
-  const { body, query, path, role, database, hashesPasswords, retryAfter = RETRY_AFTER } = declaration
-  const names: SettingName[] = [
-    'CORS_ORIGIN',
-    ...(declaration.settings ?? []),
-    ...(database ? ['DB' as const] : []),
-  ]
-  const settings = atColdStart(() => settingsOf(names))
+  const { settings: own = [], database, body, query, path, role, hashesPasswords } = declaration
+  const settings = atColdStart(() => settingsOf(own))
+  const uri = atColdStart(() => (database ? settingsOf(['DB']).DB : ''))
 
   const answer = async (event: APIGatewayProxyEvent, caller: Caller, device: Device): Promise<Answer> => {
     // The gateway has checked both. Should it ever let others through, the route stays closed all the same.
@@ -148,7 +148,7 @@ export function route<
       caller: (role && caller) as undefined,
       device,
       settings: settings(),
-      database: database?.(settings().DB) as undefined,
+      database: database?.(uri()) as undefined,
       now: new Date(),
     }
     return respond(request as unknown as Request<Name, Body, Query, Path, Role, Open>)
@@ -164,11 +164,13 @@ export function route<
       try {
         return toResult(await answer(event, caller, device))
       } catch (error) {
-        return toResult(refusal(error, requestId, retryAfter))
+        return toResult(refusal(error, requestId, declaration.retryAfter))
       }
     })
   }
-  return Object.assign(handler, { declaration: { settings: names, role, hashesPasswords } })
+  return Object.assign(handler, {
+    declaration: { settings: names, role, hashesPasswords, body, query, path },
+  })
 }
 
 /**
@@ -184,7 +186,7 @@ export function routes(byKey: Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${
 }
 
 /** Logs what was refused or has failed, and makes the answer of it. */
-function refusal(error: unknown, requestId: string, retryAfter: number): Answer {
+function refusal(error: unknown, requestId: string, retryAfter = RETRY_AFTER): Answer {
   const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
   for (const event of problem.events) write(event)
   if (problem.status >= 500) {

@@ -2,7 +2,6 @@
  * Registering: an account, and a session with it unless a login needs a verified email.
  */
 import { audit } from '../api/Events.ts'
-import { Problem } from '../api/Problem.ts'
 import type { Context, Device } from '../api/Route.ts'
 import { bestEffort, identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'

@@ -143,10 +143,12 @@ function rotation(generation: number, device: Device, limit: number, now: Date):
   const unchanged = '$$ROOT'
   const changed = (change: object) => ({ $mergeObjects: [unchanged, change] })
 
-  const tooOften = { case: { $and: [isCurrent, { $gt: ['$uses', limit] }] }, then: unchanged }
-  const moveOn = {
-    case: isCurrent,
-    then: changed({
+  // oxlint-disable-next-line no-thenable -- MongoDB's word, and nothing awaits it
+  const branch = (when: object, then: object | string) => ({ case: when, then })
+  const tooOften = branch({ $and: [isCurrent, { $gt: ['$uses', limit] }] }, unchanged)
+  const moveOn = branch(
+    isCurrent,
+    changed({
       generation: generation + 1,
       lastUsedAt: now,
       expiresAt: {
@@ -156,9 +158,9 @@ function rotation(generation: number, device: Device, limit: number, now: Date):
       userAgent: { $literal: shortened(device).userAgent },
       address: { $literal: device.address },
     }),
-  }
+  )
   /** A lost answer, or a second tab: it gets the same successor. */
-  const answerAgain = { case: isJustReplaced, then: unchanged }
+  const answerAgain = branch(isJustReplaced, unchanged)
   const endAsStolen = changed(revoked(now))
   return [
     { $set: countedUse },

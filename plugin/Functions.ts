@@ -39,58 +39,70 @@ export interface DeclaredRoute {
 }
 
 /**
- * @param functions of serverless.yml; they are completed in place
+ * The routes of a function.
+ * @param load gives the exports of a handler's file, named without its ending
+ * @throws Error with a sentence where serverless.yml and the handler contradict
+ */
+export function declaredRoutes(
+  functionName: string,
+  { handler: name, events = [] }: FunctionConfig,
+  load: Load,
+): DeclaredRoute[] {
+  const handler = handlerOf(name, load)
+  const https = events.flatMap(({ http }) => (http ? [http] : []))
+  const missing = Object.keys(handler.routes ?? {}).filter(
+    (key) => !https.some((http) => keyOf(http) === key),
+  )
+  if (missing.length > 0) throw new Error(`serverless.yml lacks the route ${missing[0]} of ${name}.`)
+  return https.map((http) => {
+    const key = keyOf(http)
+    const { declaration } = (handler.routes ? handler.routes[key] : handler) ?? {}
+    if (!declaration) throw new Error(`${name} does not declare the route ${key} of serverless.yml.`)
+    if (declaration.role !== undefined && http.authorizer === undefined) {
+      throw new Error(`${key} declares a role, so it needs the authorizer in serverless.yml.`)
+    }
+    if (declaration.role === undefined && http.authorizer !== undefined) {
+      throw new Error(`${key} has the authorizer in serverless.yml, so its handler must declare a role.`)
+    }
+    return { key, functionName, declaration }
+  })
+}
+
+/**
+ * Completes functions in place.
+ * @param functions of serverless.yml
  * @param settings the value of each setting in the template
  * @param cors of every route
- * @param load gives the exports of a handler's file, named without its ending
- * @returns every route
- * @throws Error with a sentence when a handler declares nothing, or serverless.yml and a declaration contradict
+ * @throws Error with a sentence where serverless.yml and a handler contradict
  */
 export function completeFunctions(
   functions: Record<string, FunctionConfig>,
   settings: Record<string, unknown>,
   cors: unknown,
-  load: (file: string) => Record<string, unknown>,
-): DeclaredRoute[] {
-  return Object.entries(functions).flatMap(([name, config]) => {
-    const [file, member] = config.handler.split('.') as [string, string]
-    const handler = load(file)[member] as Handler | undefined
-    const keys = (config.events ?? []).flatMap(({ http }) => (http ? [keyOf(http)] : []))
-    const byKey = handler?.routes ?? Object.fromEntries(keys.map((key) => [key, handler]))
-    const declared = keys.map((key) => {
-      const declaration = byKey[key]?.declaration
-      if (!declaration)
-        throw new Error(`${config.handler} does not declare the route ${key} of serverless.yml.`)
-      return { key, functionName: name, declaration }
-    })
-    for (const key of Object.keys(handler?.routes ?? {})) {
-      if (!keys.includes(key)) throw new Error(`serverless.yml lacks the route ${key} of ${config.handler}.`)
-    }
-    const declarations = handler?.declaration
-      ? [handler.declaration]
-      : declared.map(({ declaration }) => declaration)
-    if (declarations.length === 0) throw new Error(`${config.handler} is not a declared handler.`)
-
-    const names = new Set(declarations.flatMap((declaration) => declaration.settings))
+  load: Load,
+): void {
+  for (const [name, config] of Object.entries(functions)) {
+    const { declaration } = handlerOf(config.handler, load)
+    const routes = declaredRoutes(name, config, load)
+    const declarations = declaration ? [declaration] : routes.map((route) => route.declaration)
+    const names = new Set(declarations.flatMap((each) => each.settings))
     config.environment = { ...pick(settings, names), ...config.environment }
     if (declarations.some(({ hashesPasswords }) => hashesPasswords)) {
       config.memorySize ??= HASHING.memorySize
       config.timeout ??= HASHING.timeout
     }
-    for (const { http } of config.events ?? []) {
-      if (!http) continue
-      const isProtected = byKey[keyOf(http)]!.declaration!.role !== undefined
-      if (isProtected !== (http.authorizer !== undefined)) {
-        throw new Error(
-          isProtected
-            ? `${keyOf(http)} declares a role, so it needs the authorizer in serverless.yml.`
-            : `${keyOf(http)} has an authorizer in serverless.yml, so its handler must declare a role.`,
-        )
-      }
-      http.cors ??= cors
-    }
-    return declared
-  })
+    for (const { http } of config.events ?? []) if (http) http.cors ??= cors
+  }
+}
+
+/** Gives the exports of a handler's file, named without its ending. */
+type Load = (file: string) => Record<string, unknown>
+
+function handlerOf(name: string, load: Load): Handler {
+  const [file, member] = name.split('.') as [string, string]
+  const handler = load(file)[member] as Handler | undefined
+  if (!handler?.declaration && !handler?.routes) throw new Error(`${name} is not a declared handler.`)
+  return handler
 }
 
 const keyOf = ({ method, path }: HttpEvent) => `${method.toUpperCase()} /${path}`

@@ -6,6 +6,7 @@ import type { APIGatewayProxyEvent } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { type Caller, type Device, route, routes } from '../../api/Route.ts'
 import { Problem } from '../../api/Problem.ts'
+import { log } from '../../lib/Log.ts'
 import { request } from '../../support/events.ts'
 
 /** Calls a handler and reads its answer. */
@@ -293,6 +294,98 @@ describe('the query', () => {
     const answer = await call(handler, request({ query }))
     expect(answer).toMatchObject({ status: 400, code: 'invalid_request' })
     expect(answer.errors).toEqual([{ path, message }])
+  })
+})
+
+describe('an event that API Gateway would not send', () => {
+  const optional = route({ body: z.optional(z.strictObject({ text: z.string() })) }, async ({ body }) => ({
+    status: 200,
+    body,
+  }))
+
+  test.each([
+    { name: 'the number 0', body: 0 },
+    { name: 'false', body: false },
+    { name: 'the number 1', body: 1 },
+    { name: 'true', body: true },
+  ])('a JSON body that was parsed before, $name, is refused like its text', async ({ body }) => {
+    const headers = { 'Content-Type': 'application/json' }
+    for (const handler of [echo, optional]) {
+      const answers = [body, JSON.stringify(body)].map((sent) =>
+        call(handler, request({ body: sent as never, headers })),
+      )
+      const [parsed, text] = await Promise.all(answers)
+      expect(parsed).toMatchObject({ status: 400, code: 'invalid_request' })
+      expect(parsed).toEqual(text)
+    }
+  })
+
+  test('without a requestContext gets its answer', async () => {
+    const event = { body: '{"text":"a"}', headers: { 'Content-Type': 'application/json' } }
+    expect(await call(echo, event as never)).toMatchObject({ status: 200, json: { text: 'a' } })
+    expect(await call(echo, {} as never)).toMatchObject({
+      status: 415,
+      json: { code: 'unsupported_media_type', requestId: '' },
+    })
+  })
+})
+
+describe('a handler of several routes', () => {
+  const named = (name: string) => route({}, async () => ({ status: 200, body: { name } }))
+  const handler = routes({ 'GET /things': named('list'), 'GET /things/{id}': named('one') })
+  const at = async (httpMethod: string, resource: string) => {
+    const { statusCode, body } = await handler(request({ httpMethod, resource }))
+    const { name, code } = JSON.parse(body) as { name?: string; code?: string }
+    return name ?? [statusCode, code]
+  }
+
+  test('calls the one of the method and the resource', async () => {
+    expect(await at('GET', '/things')).toBe('list')
+    expect(await at('GET', '/things/{id}')).toBe('one')
+  })
+
+  test.each([
+    ['POST', '/things'],
+    ['GET', '/things/1'],
+    ['GET', 'constructor'],
+    ['', ''],
+  ])('knows nothing of %s %s', async (method, resource) => {
+    expect(await at(method, resource)).toEqual([404, 'not_found'])
+  })
+})
+
+describe('a handler gets what it declares', () => {
+  test('and no other setting, though its function has more', async () => {
+    const seen = route({ settings: ['ISSUER'] }, async ({ settings }) => ({ status: 200, body: settings }))
+    const { json } = await call(seen, request())
+    expect(json).toEqual({ ISSUER: 'https://auth.test' })
+  })
+
+  test('using another one does not compile', () => {
+    const declared = route({ settings: ['ISSUER'] }, async ({ settings }) => {
+      // @ts-expect-error -- not declared
+      return { status: 200, body: settings.PEPPER }
+    })
+    expect(declared.declaration.settings).toEqual(['CORS_ORIGIN', 'ISSUER'])
+    // @ts-expect-error -- not a setting
+    route({ settings: ['PAPER'] }, async () => ({ status: 200 }))
+    route({}, async ({ database, caller }) => {
+      // @ts-expect-error -- no database is declared
+      await database(async () => undefined)
+      // @ts-expect-error -- a public route has no caller
+      return { status: 200, body: caller.id }
+    })
+  })
+
+  test('a setting that is missing is a 500 that the log names, and the other routes answer', async () => {
+    const warn = jest.spyOn(log, 'error').mockImplementation()
+    const { MAIL_FUNCTION_URL } = process.env
+    delete process.env['MAIL_FUNCTION_URL']
+    const broken = route({ settings: ['MAIL_FUNCTION_URL'] }, async () => ({ status: 200 }))
+    process.env['MAIL_FUNCTION_URL'] = MAIL_FUNCTION_URL
+    expect(await call(broken, request())).toMatchObject({ status: 500, code: 'internal' })
+    expect(JSON.stringify(warn.mock.calls)).toContain('Setting MAIL_FUNCTION_URL is missing.')
+    warn.mockRestore()
   })
 })
 

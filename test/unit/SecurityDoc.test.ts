@@ -2,6 +2,7 @@
  * docs/security.md, complete, and true where a program can tell; and the tests that SECURITY.md names.
  */
 import { existsSync, readFileSync } from 'node:fs'
+import { readRoutes } from '../../commands/Routes.ts'
 import { limits } from '../../api/Settings.ts'
 
 const doc = readFileSync('docs/security.md', 'utf8')
@@ -24,10 +25,16 @@ function levels(level: number, ids: string): Record<string, number> {
   return Object.fromEntries(ids.split(' ').map((id) => [id, level]))
 }
 
-const rows = [...doc.matchAll(/^\| (\d+\.\d+\.\d+) .*$/gm)].map(([line]) => {
-  const [, id = '', level, asksFor, holds = '', how, tests = ''] = line.split('|').map((cell) => cell.trim())
-  return { id, level: Number(level), asksFor, holds, how, tests }
-})
+const rows = doc
+  .split(/^#### /m)
+  .slice(1)
+  .map((section) => {
+    const [text = ''] = section.split(/^#{1,3} /m)
+    const [, id = '', asksFor = '', level, holds = '', rest = ''] =
+      /^(\d+\.\d+\.\d+) (.+)\n\nLevel (\d): \*\*([^*]+)\*\*\.([^]*)$/.exec(text) ?? []
+    const [how = '', tests = ''] = rest.split(/^- /m, 2).map((part) => part.trim())
+    return { id, level: Number(level), asksFor, holds, how, tests }
+  })
 
 /** `file` "sentence", "sentence" */
 const cited = [
@@ -37,7 +44,7 @@ const cited = [
   sentences: [...sentences.matchAll(/"([^"]+)"/g)].map(([, sentence = '']) => sentence),
 }))
 
-test('every requirement has one row, with its level', () => {
+test('every requirement has one section, with its level', () => {
   expect(rows.map(({ id }) => id)).toEqual([...new Set(rows.map(({ id }) => id))])
   expect(Object.fromEntries(rows.map(({ id, level }) => [id, level]))).toEqual(requirements)
 })
@@ -50,11 +57,11 @@ test.each(rows)('$id says whether it holds, and how or why not', ({ asksFor, hol
   expect(isShown || !['yes', 'in part'].includes(holds)).toBe(true)
 })
 
-test('what does not hold is named before the table', () => {
-  const summary = /\*\*What does not hold at level 2:\*\*.*/.exec(doc)![0]
+test('what does not hold is named before the list', () => {
+  const summary = /\*\*What does not hold at level 2:\*\*[^]*?\n\n/.exec(doc)![0]
   const named = (text = '') => text.match(/\d+\.\d+\.\d+/g)?.toSorted()
   const which = (wanted: string) => rows.flatMap(({ id, holds }) => (holds === wanted ? [id] : [])).toSorted()
-  const [no, partly, later] = summary.split(/in part|What is the page's/)
+  const [no, partly, later] = summary.split(/in part|not yet/)
   expect([named(no), named(partly), named(later)]).toEqual([which('no'), which('in part'), which('not yet')])
 })
 
@@ -71,27 +78,27 @@ test.each([...new Set(cited.map(({ file }) => file))])(
 )
 
 test('every file that is named is there', () => {
-  const files = [...doc.matchAll(/`((?:account|auth|dev|lib|user)\/\w+\.ts)`/g)].map(([, file = '']) => file)
+  const files = [
+    ...doc.matchAll(/`((?:account|api|auth|commands|lib|local|mail|plugin|throttle|user)\/\w+\.ts)`/g),
+  ].map(([, file = '']) => file)
   expect(files.length).toBeGreaterThan(5)
   expect(files.filter((file) => !existsSync(file))).toEqual([])
 })
 
-test('every limit is in the table, with its default and the most that it can be', () => {
+test('every limit is in the table of docs/limits.md, with its default and the most that it can be', () => {
+  const table = readFileSync('docs/limits.md', 'utf8')
   const number = (value: number) => value.toLocaleString('en')
   for (const [name, [normal, most]] of Object.entries(limits)) {
     const row = new RegExp(`^\\| \`${name}\` .*\\| ${number(normal)} +\\| ${number(most)} +\\|$`, 'm')
-    expect(doc).toMatch(row)
+    expect(table).toMatch(row)
   }
 })
 
 test('every function that can sign is among the ways to sign in, and no other', () => {
-  const yaml = readFileSync('serverless.yml', 'utf8').split(/^functions:$/m)[1]!
-  const functions = yaml.split(/^ {2}(?=\w+:$)/m).filter((text) => /[*&]sign(ing|ingIn)\b/.test(text))
-  const routes = functions.map((text) => {
-    const [, method = '', path = ''] = /http: \{ method: (\w+), path: ([^,]+)/.exec(text)!
-    return `${method.toUpperCase()} /${path}`
-  })
-  const [table = ''] = doc.split('## All ways to sign in')[1]!.split('What gives no session')
-  const ways = [...table.matchAll(/^\| `(\w+ \/[^`]+)`/gm)].map(([, way]) => way)
+  const routes = readRoutes()
+    .filter(({ declaration }) => declaration.settings.includes('SIGNING_KEYS'))
+    .map(({ key }) => key)
+  const [list = ''] = doc.split('## All ways to sign in')[1]!.split('What gives no session')
+  const ways = [...list.matchAll(/^### `(\w+ \/[^`]+)`$/gm)].map(([, way]) => way)
   expect(new Set(ways)).toEqual(new Set(routes))
 })
