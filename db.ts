@@ -87,18 +87,13 @@ function connect(uri: string): Promise<unknown> {
   return opened
 }
 
-const indexed = new Map<Indexed, Promise<unknown>>()
+const indexed = new Set<Indexed>()
 
 /** The unique index on the email makes parallel registrations safe: no container works without its indexes. */
-function createIndexes(model: Indexed): Promise<unknown> {
-  const known = indexed.get(model)
-  if (known) return known
-  const created = model.createIndexes().catch((error: unknown) => {
-    indexed.delete(model)
-    throw error
-  })
-  indexed.set(model, created)
-  return created
+async function createIndexes(model: Indexed): Promise<void> {
+  if (indexed.has(model)) return
+  await model.createIndexes()
+  indexed.add(model)
 }
 
 const isDatabaseFault = (error: unknown) =>

@@ -168,6 +168,7 @@ export function route<
       }
     })
   }
+  const names: SettingName[] = ['CORS_ORIGIN', ...own, ...(database ? ['DB' as const] : [])]
   return Object.assign(handler, {
     declaration: { settings: names, role, hashesPasswords, body, query, path },
   })

@@ -30,10 +30,12 @@ export class Deadline {
     if (this.#waiting++ === 0) this.#since = performance.now()
     let timer
     const expiry = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(new DeadlineExceeded(`no answer within ${this.#milliseconds} ms`)),
-        Math.max(0, this.#left()),
-      )
+      const expire = () => {
+        // A timer can be early by a fraction of a millisecond.
+        this.#spent = this.#milliseconds
+        reject(new DeadlineExceeded(`no answer within ${this.#milliseconds} ms`))
+      }
+      timer = setTimeout(expire, Math.max(0, this.#left()))
     })
     try {
       return await Promise.race([work(), expiry])

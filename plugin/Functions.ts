@@ -35,6 +35,7 @@ export interface DeclaredRoute {
   /** `GET /admin/users/{id}` */
   key: string
   functionName: string
+  handler: unknown
   declaration: Declaration
 }
 
@@ -56,7 +57,8 @@ export function declaredRoutes(
   if (missing.length > 0) throw new Error(`serverless.yml lacks the route ${missing[0]} of ${name}.`)
   return https.map((http) => {
     const key = keyOf(http)
-    const { declaration } = (handler.routes ? handler.routes[key] : handler) ?? {}
+    const route = handler.routes ? handler.routes[key] : handler
+    const declaration = route?.declaration
     if (!declaration) throw new Error(`${name} does not declare the route ${key} of serverless.yml.`)
     if (declaration.role !== undefined && http.authorizer === undefined) {
       throw new Error(`${key} declares a role, so it needs the authorizer in serverless.yml.`)
@@ -64,7 +66,7 @@ export function declaredRoutes(
     if (declaration.role === undefined && http.authorizer !== undefined) {
       throw new Error(`${key} has the authorizer in serverless.yml, so its handler must declare a role.`)
     }
-    return { key, functionName, declaration }
+    return { key, functionName, handler: route, declaration }
   })
 }
 
