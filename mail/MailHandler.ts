@@ -5,9 +5,9 @@
 import { countAttempt, mailRules, noticeRules, type Rule, settle, takeBack } from '../throttle/Counters.ts'
 import { withDatabase } from '../db.ts'
 import { audit } from '../api/Events.ts'
-import { hasSetting, setting } from '../api/Environment.ts'
+import { setting } from '../api/Environment.ts'
 import { identify, inRequest, loggable } from '../lib/Log.ts'
-import { type Mail, sendBySmtp, writeToFolder } from './Smtp.ts'
+import { type Mail, sendBySmtp } from './Smtp.ts'
 import { Problem } from '../api/Problem.ts'
 import type { Limits } from '../api/Settings.ts'
 import { findUserByEmail } from '../user/User.ts'
@@ -32,7 +32,7 @@ export const mail = (event: MailEvent): Promise<void> =>
     try {
       const message = await compose(event, facts, rules)
       if (!message) return
-      await send(message)
+      await sendBySmtp(message, setting('SMTP_URL'), setting('MAIL_FROM'))
     } catch (error) {
       if (error instanceof Problem && error.code === 'too_many_attempts') {
         audit('mail_suppressed', { mail: nameOf(event) })
@@ -87,8 +87,3 @@ async function recipient(
   const isWanted = user && !user.disabled && !(mail === 'emailVerification' && user.emailVerified)
   return isWanted ? user : undefined
 }
-
-const send = (message: Mail): Promise<void> | void =>
-  hasSetting('MAIL_FOLDER')
-    ? writeToFolder(message, setting('MAIL_FOLDER'))
-    : sendBySmtp(message, setting('SMTP_URL'), setting('MAIL_FROM'))
