@@ -172,8 +172,6 @@ export const schema = {
   APP_URL: url('must be the URL of your pages, without a query and without a slash at its end'),
   /** Where the function that sends mail is invoked; made by the deployment, never set by hand. */
   MAIL_FUNCTION_URL: url('must be the URL at which a function is invoked'),
-  /** A folder for mails where there is no SMTP_URL, on a laptop; never set by hand. */
-  MAIL_FOLDER: z.string().check(z.minLength(1, 'must be a path')),
   /** Whether POST /register tells that an e-mail is taken. */
   REGISTRATION: z.enum(['open', 'private'], { error: 'must be open or private' }),
   /** Whether a login needs a verified e-mail. */

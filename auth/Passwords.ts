@@ -50,8 +50,9 @@ export async function hashNewPassword(
 }
 
 /** @returns the versioned hash to store */
-export const hashPassword = (password: string, { pepper, cost }: HashSettings): Promise<string> =>
-  inTurn(async () => VERSION + (await bcrypt.hash(prehash(password, pepper), cost)))
+export async function hashPassword(password: string, { pepper, cost }: HashSettings): Promise<string> {
+  return VERSION + (await bcrypt.hash(prehash(password, pepper), cost))
+}
 
 /**
  * Compares a password with a stored hash. Spends one bcrypt whatever it is given, so that a missing account,
@@ -60,13 +61,11 @@ export const hashPassword = (password: string, { pepper, cost }: HashSettings): 
  * @param stored a versioned hash, a plain `$2a$`, `$2b$` or `$2y$` hash from another system, or undefined for no account
  * @returns whether it matches, and whether the hash is older or cheaper than one made today and should be replaced
  */
-export const verifyPassword = (
+export async function verifyPassword(
   password: string,
   stored: string | undefined,
-  hashing: HashSettings,
-): Promise<{ matches: boolean; outdated: boolean }> => inTurn(() => compare(password, stored, hashing))
-
-async function compare(password: string, stored: string | undefined, { pepper, cost }: HashSettings) {
+  { pepper, cost }: HashSettings,
+): Promise<{ matches: boolean; outdated: boolean }> {
   const versioned = stored?.startsWith(VERSION) ?? false
   const hash = versioned ? stored!.slice(VERSION.length) : stored
   const storedCost = Number(BCRYPT.exec(hash ?? '')?.[1])
@@ -82,36 +81,6 @@ async function compare(password: string, stored: string | undefined, { pepper, c
     for (let rest = storedCost; rest < cost; rest++) await bcrypt.compare('', decoy(rest))
   }
   return { matches, outdated: !versioned || storedCost < cost }
-}
-
-/** How long a request waits for its turn to hash, in milliseconds. */
-const PATIENCE = 5_000
-
-let lastTurn: Promise<unknown> = Promise.resolve()
-
-/**
- * Hashes one password after the other: side by side, many requests in one process would all finish too late. On Lambda
- * a process has one request at a time, and nobody waits.
- * @throws Problem `unavailable` (503) when the wait is too long
- */
-async function inTurn<Result>(hash: () => Promise<Result>): Promise<Result> {
-  const before = lastTurn
-  let finish: (() => void) | undefined
-  lastTurn = new Promise<void>((done) => (finish = done)).then(() => before)
-  let timer
-  const tooLong = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Problem('unavailable', { cause: new Error('too many passwords to hash') })),
-      PATIENCE,
-    )
-  })
-  try {
-    await Promise.race([before, tooLong])
-    return await hash()
-  } finally {
-    clearTimeout(timer)
-    finish!()
-  }
 }
 
 /** Words that guessers try first with a user's password. */

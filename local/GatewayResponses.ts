@@ -19,12 +19,14 @@ interface Response {
   code: (status: number) => Response
   header: (name: string, value: string) => Response
 }
-interface Request {
+export interface Request {
   method: string
-  info: { id: string }
+  path: string
+  /** Milliseconds since the epoch. */
+  info: { id: string; received: number; responded: number }
   route: { path: string }
   response:
-    | (Response & { isBoom?: false; statusCode: number })
+    | (Response & { isBoom?: false; statusCode: number | string })
     | { isBoom: true; message: string; output: { statusCode: number } }
 }
 interface Toolkit {
@@ -36,7 +38,10 @@ interface Route {
 }
 export interface Server {
   route: (route: Route) => void
-  events: { on: (event: 'start', listener: () => void) => void }
+  events: {
+    on: ((event: 'start', listener: () => void) => void) &
+      ((event: 'response', listener: (request: Request) => void) => void)
+  }
   ext: (event: 'onPreResponse', method: (request: Request, toolkit: Toolkit) => unknown) => void
 }
 
@@ -50,29 +55,8 @@ const responseTypes: Record<number, string> = {
 /** serverless-offline's word for an authorizer's answer that is no policy. */
 const NO_POLICY = 'No principalId set on the Response'
 
-/** What is used of a function of serverless-offline. */
-export interface Lambda {
-  functionName: string
-  runHandler: () => Promise<unknown>
-}
-
-/**
- * Whatever an authorizer throws is a 401 to serverless-offline; API Gateway takes only the word Unauthorized for
- * one, and everything else for a fault. An answer that is no policy is a fault to both. And nobody catches what the
- * function throws that sends mail and that others invoke without waiting: it would end the whole API.
- */
-export function failLikeLambda(lambda: Lambda): void {
-  const { runHandler } = lambda
-  lambda.runHandler = async function (this: Lambda) {
-    try {
-      return await runHandler.call(this)
-    } catch (error) {
-      const isFault = this.functionName.endsWith('-verifyToken') && !String(error).includes('Unauthorized')
-      if (isFault || this.functionName.endsWith('-mail')) return {}
-      throw error
-    }
-  }
-}
+/** The word of an authorizer for 401; whatever else it throws is a fault. */
+export const UNAUTHORIZED = 'Unauthorized'
 
 export function imitateGatewayResponses(
   server: Server,
@@ -107,19 +91,31 @@ function failure({ method, route, response }: Request): string | undefined {
   }
   // serverless-offline's own 404 for a route that is not declared, and its 502 for a Lambda that crashed.
   if (route.path === '/{p*}' && method !== 'options') return 'MISSING_AUTHENTICATION_TOKEN'
-  return response.statusCode === 502 ? 'DEFAULT_5XX' : undefined
+  return Number(response.statusCode) === 502 ? 'DEFAULT_5XX' : undefined
 }
 
 function answer(type: string, responses: GatewayResponse[], requestId: string, toolkit: Toolkit): Response {
+  const { statusCode, headers, body } = gatewayAnswer(type, responses, requestId)
+  const response = toolkit.response(body).code(statusCode)
+  for (const [name, value] of Object.entries(headers)) response.header(name, value)
+  return response
+}
+
+/** What the gateway itself answers, in the form of a Lambda's answer. */
+export function gatewayAnswer(type: string, responses: GatewayResponse[], requestId: string) {
   const find = (name: string) =>
     responses.find(({ Properties }) => Properties.ResponseType === name)?.Properties
   const { StatusCode, ResponseParameters, ResponseTemplates } = (find(type) ?? find('DEFAULT_4XX'))!
-  const body = ResponseTemplates['application/json']
-    .replaceAll('$context.requestId', requestId)
-    .replaceAll('$context.error.messageString', '"The request is not valid."')
-  const response = toolkit.response(body).code(StatusCode)
-  for (const [parameter, value] of Object.entries(ResponseParameters)) {
-    response.header(parameter.replace('gatewayresponse.header.', ''), value.replaceAll("'", ''))
+  return {
+    statusCode: StatusCode,
+    headers: Object.fromEntries(
+      Object.entries(ResponseParameters).map(([parameter, value]) => [
+        parameter.replace('gatewayresponse.header.', ''),
+        value.replaceAll("'", ''),
+      ]),
+    ),
+    body: ResponseTemplates['application/json']
+      .replaceAll('$context.requestId', requestId)
+      .replaceAll('$context.error.messageString', '"The request is not valid."'),
   }
-  return response
 }

@@ -1,9 +1,6 @@
 /**
- * Sends mail over SMTP or, on a laptop without it, writes it to a folder and prints its link.
+ * Sends mail over SMTP.
  */
-import { randomBytes } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
 
 export interface Mail {
@@ -50,14 +47,3 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
 /** The whole name: 127.0.0.1.example.com is anybody's. */
 export const isThisMachine = (hostname: string): boolean =>
   /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)
-
-/** Writes a mail as two files, text and HTML, and prints what it is and its link. */
-export function writeToFolder({ to, subject, text, html }: Mail, folder: string): void {
-  mkdirSync(folder, { recursive: true })
-  const time = new Date().toISOString().replaceAll(/[:.]/g, '-')
-  const name = join(folder, `${time}-${to.replaceAll(/[^\w.@-]/g, '_')}-${randomBytes(2).toString('hex')}`)
-  writeFileSync(`${name}.txt`, `To: ${to}\nSubject: ${subject}\n\n${text}`)
-  writeFileSync(`${name}.html`, html)
-  const [link] = /^https?:\/\/\S+$/m.exec(text) ?? [`see ${name}.txt`]
-  process.stdout.write(`Mail to ${to}, "${subject}": ${link}\n`)
-}

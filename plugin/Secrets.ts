@@ -9,7 +9,7 @@ import { parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
 /** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and the others by the deployment or the laptop. */
-const derived = ['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL', 'MAIL_FOLDER'] as const
+const derived = ['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL'] as const
 type Name = Exclude<SettingName, (typeof derived)[number]>
 const names = Object.keys(schema).filter((name): name is Name => !derived.some((other) => other === name))
 
@@ -23,7 +23,7 @@ const required: readonly Name[] = [
   'MAIL_FROM',
 ]
 
-/** What a laptop has a way without: a database of its own, and a folder for mails. */
+/** What a laptop has a way without: a database and a mailbox of its own. */
 export const DEPLOYED_ONLY: readonly string[] = ['DB', 'SMTP_URL', 'MAIL_FROM']
 
 /** The stage of `sls offline`, and of `sls deploy` where none is named. */

@@ -3,6 +3,6 @@ import { require } from 'tsx/cjs/api'
 
 const load = (/** @type {string} */ file) => require(file, import.meta.url)
 
-export default class extends load('./Plugin.ts').LocalPlugin {
+export default class extends load('./Plugin.ts').AuthPlugin {
   load = load
 }

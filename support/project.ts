@@ -40,7 +40,7 @@ export function copyProject(): { folder: string; remove: () => void } {
 /** The environment of somebody who has set nothing. */
 export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const settings =
-    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|SMTP_URL|MAIL_FROM|PRODUCT_NAME|APP_URL|MAIL_FUNCTION_URL|MAIL_FOLDER|REGISTRATION|EMAIL_VERIFICATION|LIMITS|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
+    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|SMTP_URL|MAIL_FROM|PRODUCT_NAME|APP_URL|MAIL_FUNCTION_URL|REGISTRATION|EMAIL_VERIFICATION|LIMITS|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
   return {
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
     ...more,
@@ -95,6 +95,7 @@ export interface Api extends Run {
 
 /**
  * Runs `sls offline` (or `npm start`) and waits until it serves.
+ * @param quiet prints what somebody sees who does not ask for the log with --verbose
  * @throws Error with what it printed when it ends before that
  */
 export async function startApi(
@@ -102,17 +103,19 @@ export async function startApi(
   {
     environment,
     npm = false,
+    quiet = false,
     detached = false,
-  }: { environment?: NodeJS.ProcessEnv; npm?: boolean; detached?: boolean } = {},
+  }: { environment?: NodeJS.ProcessEnv; npm?: boolean; quiet?: boolean; detached?: boolean } = {},
 ): Promise<Api> {
   const port = await freePort('localhost')
   const command = npm ? ['npm', 'start', '--'] : [process.execPath, SERVERLESS, 'offline']
-  const api = run(folder, [...command, '--httpPort', String(port)], environment, detached)
+  const options = ['--httpPort', String(port), ...(quiet ? [] : ['--verbose'])]
+  const api = run(folder, [...command, ...options], environment, detached)
   let ended = false
   void api.exit.then(() => (ended = true))
   await until(() => {
     if (ended) throw new Error(`sls offline ended:\n${api.output()}`)
-    return api.output().includes('The API is at')
+    return api.output().includes('/users\n')
   }, 'an API that serves')
   return {
     ...api,

@@ -33,7 +33,7 @@ const failToForget = () => {
     .mockImplementation((operations, options) =>
       JSON.stringify(operations).includes('"upsert":true')
         ? bulkWrite(operations, options)
-        : (away() as never),
+        : away(),
     )
 }
 

@@ -2,13 +2,10 @@
  * Mails: what they say, whom they reach, and what becomes of a request whose mail cannot be sent. Real SMTP, and a real
  * endpoint of asynchronous invocations.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { SMTPServer } from 'smtp-server'
 import type { MailEvent, MailJob } from '../../mail/MailJobs.ts'
-import { sendBySmtp, writeToFolder } from '../../mail/Smtp.ts'
+import { sendBySmtp } from '../../mail/Smtp.ts'
 import { parseSetting } from '../../api/Settings.ts'
 import { type Api, PASSWORD, startAccounts, withLimits } from '../support/account.ts'
 
@@ -385,28 +382,6 @@ describe('the connection to the mail server', () => {
       'ECONNREFUSED',
     )
   })
-})
-
-test('on a laptop a mail is two files, and its link is printed', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'mail-'))
-  const printed: string[] = []
-  const write = jest
-    .spyOn(process.stdout, 'write')
-    .mockImplementation((text) => printed.push(String(text)) > 0)
-  try {
-    const text = 'Hello\n\nUse this address:\n\nhttps://app.test/verify-email#token=x.y\n'
-    writeToFolder({ to: '../../a/b|c@example.com', subject: 'Hi', text, html: '<p>Hello</p>' }, folder)
-  } finally {
-    write.mockRestore()
-  }
-  expect(printed).toEqual([
-    'Mail to ../../a/b|c@example.com, "Hi": https://app.test/verify-email#token=x.y\n',
-  ])
-  const files = readdirSync(folder).toSorted()
-  expect(files.map((file) => file.slice(file.lastIndexOf('.')))).toEqual(['.html', '.txt'])
-  expect(readFileSync(join(folder, files[0]!), 'utf8')).toBe('<p>Hello</p>')
-  expect(readFileSync(join(folder, files[1]!), 'utf8')).toContain('Subject: Hi\n\nHello\n')
-  rmSync(folder, { recursive: true })
 })
 
 test('nothing secret of all this is in the log', () => {

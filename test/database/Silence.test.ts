@@ -4,7 +4,6 @@
  */
 import { createHmac } from 'node:crypto'
 import mongoose from 'mongoose'
-import type { APIGatewayProxyEvent } from 'aws-lambda'
 import { readRoutes } from '../../commands/Routes.ts'
 import type { DeclaredRoute } from '../../plugin/Functions.ts'
 import type { Route } from '../../api/Route.ts'
@@ -88,7 +87,7 @@ describeIfPlain('when the database says nothing', () => {
     const event = request({ json, authorizer, pathParameters: id === undefined ? null : { id } })
     const { handler } = routes.find(({ key: other }) => other === name)!
     const start = performance.now()
-    const { statusCode, headers, body } = await (handler as Route)(event as APIGatewayProxyEvent)
+    const { statusCode, headers, body } = await (handler as Route)(event)
     return {
       status: statusCode,
       code: body ? (JSON.parse(body) as { code?: string }).code : undefined,

@@ -27,7 +27,7 @@ import {
   removeKey,
   withoutRecords,
 } from '../../plugin/Keys.ts'
-import { LocalPlugin } from '../../plugin/Plugin.ts'
+import { AuthPlugin } from '../../plugin/Plugin.ts'
 import { fileOf, newSecrets, Secrets } from '../../plugin/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
 import { copyProject, run, sls, tsx } from '../../support/project.ts'
@@ -766,8 +766,11 @@ export default class Cloud {
       processedInput: { commands: ['deploy'] },
       classes: { Error },
       service: { provider: { stage: 'prod' }, package: {} },
-    } as unknown as ConstructorParameters<typeof LocalPlugin>[0]
-    const plugin = new LocalPlugin(serverless, options, { writeText: (text) => (said += text) })
+    } as unknown as ConstructorParameters<typeof AuthPlugin>[0]
+    const plugin = new AuthPlugin(serverless, options, {
+      writeText: (text) => (said += text),
+      log: { error: () => undefined, warning: () => undefined },
+    })
     const { resolve } = plugin.configurationVariablesSources.setting
     return resolve({ address: 'DB', resolveVariable: async () => 'prod' }).then(() => {
       meanwhile()

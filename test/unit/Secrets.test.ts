@@ -197,7 +197,7 @@ describe('an error is one sentence that names the place and does not quote the c
       file: `{"__proto__": {"PEPPER": "${SECRET}"}}`,
       want: `Setting __proto__ in secrets.json is unknown. The settings are ${names}.`,
     },
-    ...['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL', 'MAIL_FOLDER'].map((name) => ({
+    ...['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL'].map((name) => ({
       name: `${name}, which is never set by hand`,
       file: { [name]: SECRET },
       want: `Setting ${name} in secrets.json is unknown. The settings are ${names}.`,

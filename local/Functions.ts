@@ -1,0 +1,238 @@
+/**
+ * Runs the functions of `sls offline`. serverless-offline gives each function, and each request beside another one,
+ * a thread with its own copy of every library: 20 MB each. Here they share one thread. As on Lambda, a container
+ * serves one request at a time, keeps its modules' state between requests, and has its own environment.
+ */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+
+/** What is used of a function's definition in serverless.yml. */
+export interface Definition {
+  name: string
+  handler: string
+  memorySize?: number
+  timeout?: number
+  environment?: Record<string, unknown>
+}
+
+/** What the thread (thread.mjs) is asked to do. */
+export interface Call {
+  id: string
+  /** The same one finds the same modules. */
+  container: string
+  file: string
+  handler: string
+  environment: Record<string, string>
+  event: unknown
+  context: object
+  /** Milliseconds since the epoch. */
+  deadline: number
+}
+
+/** How many requests a function serves at the same time: more would only slow each other down on a laptop. */
+const CONTAINERS = 8
+/** How long a request waits for a container, in milliseconds: API Gateway gives up after 29 s. */
+const PATIENCE = 20_000
+
+/** All containers are busy, and stayed so. Lambda says the same when its concurrency is used up. */
+export class Throttled extends Error {}
+
+interface Pool {
+  free: number[]
+  waiting: ((container: number) => void)[]
+}
+
+export class Functions {
+  readonly #pools = new Map<string, Pool>()
+  readonly #threads = new Map<string, Thread>()
+  readonly #provider: Pick<Definition, 'memorySize' | 'timeout' | 'environment'> & { region: string }
+  readonly #print: (line: string) => void
+
+  /**
+   * @param provider what holds for all functions
+   * @param print gets every line that a function writes
+   */
+  constructor(
+    provider: Pick<Definition, 'memorySize' | 'timeout' | 'environment'> & { region: string },
+    print: (line: string) => void,
+  ) {
+    this.#provider = provider
+    this.#print = print
+  }
+
+  /**
+   * Runs a function once.
+   * @param folder of the bundles
+   * @param thread functions with the same name of a thread share it
+   * @throws Throttled, or what the function throws
+   */
+  async invoke(definition: Definition, folder: string, event: unknown, thread: string): Promise<unknown> {
+    const pool = this.#poolOf(definition.name)
+    const container = await freeContainer(pool)
+    try {
+      return await this.#run(definition, folder, event, thread, container)
+    } finally {
+      const next = pool.waiting.shift()
+      if (next) next(container)
+      else pool.free.push(container)
+    }
+  }
+
+  /** Ends all containers; the next call starts new ones, with the bundles as they are then. */
+  async stop(): Promise<void> {
+    const threads = [...this.#threads.values()]
+    this.#threads.clear()
+    await Promise.all(threads.map((thread) => thread.stop()))
+  }
+
+  #poolOf(name: string): Pool {
+    let pool = this.#pools.get(name)
+    if (!pool) {
+      // The last one comes first, so that a second container starts only when the first is busy.
+      pool = { free: Array.from({ length: CONTAINERS }, (_, index) => CONTAINERS - index), waiting: [] }
+      this.#pools.set(name, pool)
+    }
+    return pool
+  }
+
+  async #run(
+    definition: Definition,
+    folder: string,
+    event: unknown,
+    threadName: string,
+    container: number,
+  ): Promise<unknown> {
+    let thread = this.#threads.get(threadName)
+    if (!thread?.isAlive) {
+      thread = new Thread(this.#print)
+      this.#threads.set(threadName, thread)
+    }
+    const { name, handler } = definition
+    const memory = definition.memorySize ?? this.#provider.memorySize ?? 1024
+    const timeout = (definition.timeout ?? this.#provider.timeout ?? 6) * 1000
+    const dot = handler.lastIndexOf('.')
+    const id = randomUUID()
+    const ended = new AbortController()
+    const answer = thread.call({
+      id,
+      container: `${name}-${container}`,
+      file: pathToFileURL(join(folder, `${handler.slice(0, dot)}.mjs`)).href,
+      handler: handler.slice(dot + 1),
+      environment: this.#environmentOf(definition, memory),
+      event,
+      context: {
+        awsRequestId: id,
+        functionName: name,
+        functionVersion: '$LATEST',
+        invokedFunctionArn: `arn:aws:lambda:${this.#provider.region}:000000000000:function:${name}`,
+        memoryLimitInMB: String(memory),
+        logGroupName: `/aws/lambda/${name}`,
+        logStreamName: `offline/${container}`,
+        callbackWaitsForEmptyEventLoop: true,
+      },
+      deadline: Date.now() + timeout,
+    })
+    const expiry = setTimeout(timeout, undefined, { signal: ended.signal }).then(() => {
+      // A handler that does not come back cannot be stopped alone.
+      void thread.stop()
+      throw new Error('[504] - Lambda timeout.')
+    })
+    expiry.catch(() => undefined)
+    try {
+      return await Promise.race([answer, expiry])
+    } finally {
+      ended.abort()
+    }
+  }
+
+  #environmentOf({ name, handler, environment }: Definition, memory: number): Record<string, string> {
+    const { region } = this.#provider
+    const all = {
+      // The credentials of whoever works here.
+      ...Object.fromEntries(Object.entries(process.env).filter(([key]) => key.startsWith('AWS_'))),
+      AWS_REGION: region,
+      AWS_DEFAULT_REGION: region,
+      AWS_LAMBDA_FUNCTION_NAME: name,
+      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: memory,
+      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+      _HANDLER: handler,
+      ...this.#provider.environment,
+      ...environment,
+    }
+    return Object.fromEntries(Object.entries(all).map(([key, value]) => [key, String(value)]))
+  }
+}
+
+async function freeContainer({ free, waiting }: Pool): Promise<number> {
+  const container = free.pop()
+  if (container !== undefined) return container
+  return new Promise((resolve, reject) => {
+    const take = (found: number) => {
+      clearTimeout(timer)
+      resolve(found)
+    }
+    const timer = globalThis.setTimeout(() => {
+      waiting.splice(waiting.indexOf(take), 1)
+      reject(new Throttled('All containers of this function are busy.'))
+    }, PATIENCE)
+    waiting.push(take)
+  })
+}
+
+class Thread {
+  readonly #worker: Worker
+  readonly #calls = new Map<
+    string,
+    { resolve: (result: unknown) => void; reject: (error: unknown) => void }
+  >()
+  isAlive = true
+
+  constructor(print: (line: string) => void) {
+    this.#worker = new Worker(new URL('./thread.mjs', import.meta.url), {
+      env: {},
+      stdout: true,
+      stderr: true,
+      // The standard 48 MB for new objects would never be collected.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    })
+    for (const stream of [this.#worker.stdout, this.#worker.stderr]) byLine(stream, print)
+    this.#worker.on('message', ({ id, ...outcome }: { id: string; result?: unknown; error?: unknown }) => {
+      const call = this.#calls.get(id)
+      this.#calls.delete(id)
+      if ('error' in outcome) call?.reject(outcome.error)
+      else call?.resolve(outcome.result)
+    })
+    this.#worker.on('error', (error) => this.#end(error))
+    this.#worker.on('exit', () => this.#end(new Error('The functions were stopped.')))
+  }
+
+  call(call: Call): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#calls.set(call.id, { resolve, reject })
+      this.#worker.postMessage(call)
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.isAlive = false
+    await this.#worker.terminate()
+  }
+
+  #end(error: Error): void {
+    this.isAlive = false
+    for (const { reject } of this.#calls.values()) reject(error)
+    this.#calls.clear()
+  }
+}
+
+function byLine(stream: NodeJS.ReadableStream, print: (line: string) => void): void {
+  let rest = ''
+  stream.setEncoding('utf8').on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) print(line)
+  })
+}

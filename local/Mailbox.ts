@@ -1,0 +1,59 @@
+/**
+ * The mail server of a laptop: whatever is sent through it stays in a folder.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import PostalMime from 'postal-mime'
+import { SMTPServer } from 'smtp-server'
+
+const LOOPBACK = '127.0.0.1'
+
+/**
+ * Starts an SMTP server on a free loopback port. It ends with the process.
+ * @param folder gets each mail as two files, text and HTML
+ * @param print is told of each mail in one line: to whom, its subject, its link
+ * @returns the server's URL
+ */
+export async function startMailbox(folder: string, print: (line: string) => void): Promise<string> {
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    disableReverseLookup: true,
+    // What may register is for the API to decide.
+    lenientAddressParsing: true,
+    onData: (stream, { envelope }, done) => {
+      keep(stream, envelope.rcptTo.map(({ address }) => address).join(', '), folder).then(
+        (line) => {
+          print(line)
+          done()
+        },
+        (error: Error) => done(error),
+      )
+    },
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, LOOPBACK, resolve)
+  })
+  // Somebody who hangs up is no reason to end the API.
+  server.on('error', () => undefined)
+  server.server.unref()
+  return `smtp://${LOOPBACK}:${(server.server.address() as AddressInfo).port}`
+}
+
+async function keep(stream: Readable, to: string, folder: string): Promise<string> {
+  const { subject = '', text = '', html = '' } = await PostalMime.parse(await buffer(stream))
+  mkdirSync(folder, { recursive: true })
+  const time = new Date().toISOString().replaceAll(/[:.]/g, '-')
+  // Most file systems take 255 bytes, and an address has up to 254.
+  const name = to.replaceAll(/[^\w.@-]/g, '_').slice(0, 100)
+  const file = join(folder, `${time}-${name}-${randomBytes(2).toString('hex')}`)
+  writeFileSync(`${file}.txt`, `To: ${to}\nSubject: ${subject}\n\n${text}`)
+  writeFileSync(`${file}.html`, html)
+  const [link] = /^https?:\/\/\S+$/m.exec(text) ?? [`see ${file}.txt`]
+  return `Mail to ${to}, "${subject}": ${link}`
+}

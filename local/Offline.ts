@@ -1,0 +1,266 @@
+/**
+ * What `sls offline` needs on a laptop: free ports, a database, a mailbox, functions that share a thread, answers like
+ * API Gateway's, and a terminal that shows what matters.
+ */
+import { randomBytes } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { join, relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { SettingName } from '../api/Settings.ts'
+import { DATABASE_NAME, LOCAL_FOLDER, startDatabase } from './Database.ts'
+import { type Definition, Functions, Throttled } from './Functions.ts'
+import {
+  gatewayAnswer,
+  type GatewayResponse,
+  imitateGatewayResponses,
+  type Request,
+  type Server,
+  UNAUTHORIZED,
+} from './GatewayResponses.ts'
+import { startMailbox } from './Mailbox.ts'
+import { freePort, isFree } from './Ports.ts'
+
+/** The id that serverless-offline gives to the API in the ARNs of its events. */
+const OFFLINE_API_ID = 'random-api-id'
+const AUTHORIZER = 'verifyToken'
+const MAIL_FOLDER = join('.dev', 'mail')
+
+/** What is used of the service, as serverless.yml describes it. */
+export interface OfflineService {
+  provider: { memorySize?: number; timeout?: number; environment?: Record<string, unknown>; region: string }
+  custom: {
+    'serverless-offline': Record<string, unknown>
+    esbuild: Record<string, unknown>
+    mailFunction: string
+  }
+  functions: Record<string, { environment?: Record<string, unknown> }>
+  resources?: { Resources: Record<string, GatewayResponse> }
+}
+
+export type Log = Record<'error' | 'warning', (...text: unknown[]) => void>
+
+interface Laptop {
+  service: OfflineService
+  folder: string
+  /** Of the command line. */
+  options: Record<string, unknown>
+  /** What is set, as an environment variable holds it. */
+  setting: (name: SettingName) => string | undefined
+  print: (text: string) => void
+  log: Log
+  /** Called once the API answers. */
+  serving: () => void
+}
+
+/**
+ * How `sls offline` bundles: fast and small. What is in node_modules is not bundled, so that all functions can share
+ * it, and the bundles stand apart from those of packaging, which empties its folder at its end.
+ */
+export function bundleForOffline(esbuild: Record<string, unknown>): void {
+  Object.assign(esbuild, {
+    outputWorkFolder: join('.dev', 'bundles'),
+    packages: 'external',
+    minify: false,
+    splitting: false,
+    plugins: [],
+    banner: {},
+    // A context of each handler would keep hundreds of megabytes to spare a tenth of a second.
+    skipRebuild: true,
+    alias: { ...(esbuild['alias'] as object), mongoose: './local/Mongoose.ts' },
+  })
+}
+
+/** Ends esbuild's processes; the next build starts new ones. */
+export function restUntilNextBuild(): void {
+  // Not imported: tsx gives the plugin copies of its own of what it imports.
+  const esbuild = createRequire(import.meta.url)('esbuild') as typeof import('esbuild')
+  void esbuild.stop()
+}
+
+/**
+ * Prepares everything for `sls offline` to start.
+ * @throws Error with a sentence for the user
+ */
+export async function prepareOffline(laptop: Laptop): Promise<void> {
+  const { service, folder, options, setting, print } = laptop
+  if (process.env['npm_lifecycle_event'] === 'start') endWithParent()
+  const offline = service.custom['serverless-offline']
+  const host = (options['host'] ?? offline['host'] ?? 'localhost') as string
+  const port = Number(options['httpPort'] ?? offline['httpPort'])
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Error(`--httpPort must be a whole number from 1 to 65535.`)
+  }
+  if (!(await isFree(host, port))) {
+    throw new Error(
+      `Port ${port} is taken. Stop what uses it, or choose another: npm start -- --httpPort 4000`,
+    )
+  }
+  // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
+  const lambdaPort = Number(options['lambdaPort'] ?? (offline['lambdaPort'] = await freePort(host)))
+  const url = `http://${host}:${port}`
+  const DB = setting('DB') ? undefined : await startDatabase(print, join(folder, LOCAL_FOLDER))
+  const local: Partial<Record<SettingName, string>> = {
+    API_ID: OFFLINE_API_ID,
+    MAIL_FUNCTION_URL: `http://${host}:${lambdaPort}/2015-03-31/functions/${service.custom.mailFunction}/invocations`,
+    ...(!setting('APP_URL') && !setting('ISSUER') && { APP_URL: url }),
+    ...(!setting('ISSUER') && { ISSUER: url }),
+    ...(!setting('ISSUER') && !setting('AUDIENCE') && { AUDIENCE: url }),
+    ...(DB && { DB: `${DB.uri}/${DATABASE_NAME}` }),
+    ...(!setting('SMTP_URL') && {
+      SMTP_URL: await startMailbox(join(folder, MAIL_FOLDER), print),
+      ...(!setting('MAIL_FROM') && { MAIL_FROM: 'Auth <no-reply@localhost.localdomain>' }),
+    }),
+  }
+  for (const { environment = {} } of Object.values(service.functions)) {
+    for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
+  }
+  const where = [
+    DB
+      ? `The database is at ${DB.uri}, its data in ${relative(process.cwd(), join(folder, LOCAL_FOLDER))}.`
+      : 'The database is the one in DB.',
+    setting('SMTP_URL')
+      ? 'Mails go to the server in SMTP_URL.'
+      : `Mails are kept in ${relative(process.cwd(), join(folder, MAIL_FOLDER))}, and their links are printed here.`,
+  ]
+  await takeOver(laptop, url, () => print(tour(url, where)))
+}
+
+/** serverless-offline offers no way to its parts, so their public methods are replaced. */
+async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promise<void> {
+  const { service, folder, options, setting, print, log, serving } = laptop
+  const isVerbose = Boolean(options['verbose'])
+  const main = pathToFileURL(createRequire(import.meta.url).resolve('serverless-offline'))
+  const load = async (file: string): Promise<unknown> => import(new URL(file, main).href)
+  const { setLogUtils } = (await load('./utils/log.js')) as { setLogUtils: (utils: object) => void }
+  const { default: HttpServer } = (await load('./events/http/HttpServer.js')) as {
+    default: {
+      prototype: {
+        createServer: () => Promise<void>
+        getServer: () => Server
+        writeRoutesTerminal: () => void
+      }
+    }
+  }
+  const { default: LambdaFunctionPool } = (await load('./lambda/LambdaFunctionPool.js')) as {
+    default: { prototype: object }
+  }
+
+  if (!isVerbose) {
+    setLogUtils({ log: onlyProblems(log) })
+    HttpServer.prototype.writeRoutesTerminal = () => undefined
+  }
+
+  const responses = Object.values(service.resources?.Resources ?? {}).filter(
+    ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
+  )
+  const functions = new Functions(service.provider, isVerbose ? print : printer(print))
+  Object.assign(LambdaFunctionPool.prototype, {
+    start: () => undefined,
+    cleanup: () => functions.stop(),
+    get: (key: string, definition: Definition) => {
+      let event: unknown
+      return {
+        setEvent: (given: unknown) => (event = given),
+        setClientContext: () => undefined,
+        runHandler: async () => {
+          const isMail = definition.name === service.custom.mailFunction
+          const bundles = join(folder, service.custom['serverless-offline']['location'] as string)
+          try {
+            // A mail that is being sent must not show in how long the next answer takes.
+            return await functions.invoke(definition, bundles, event, isMail ? 'mail' : 'http')
+          } catch (error) {
+            return settle(error, key === AUTHORIZER ? 'authorizer' : isMail ? 'mail' : 'http')
+          }
+        },
+      }
+    },
+  })
+
+  /** What serverless-offline makes of a function that failed. */
+  function settle(error: unknown, kind: 'authorizer' | 'mail' | 'http'): unknown {
+    if (kind === 'authorizer' && String(error).includes(UNAUTHORIZED)) return UNAUTHORIZED
+    if (kind === 'http' && error instanceof Throttled) {
+      return gatewayAnswer('THROTTLED', responses, randomBytes(8).toString('hex'))
+    }
+    if (isVerbose || kind !== 'http') log.error(isVerbose ? error : `${kind}: ${String(error)}`)
+    // Nobody waits for a mail; what is no policy is a fault of the authorizer.
+    if (kind !== 'http') return {}
+    throw error
+  }
+
+  const { createServer: createOriginal } = HttpServer.prototype
+  HttpServer.prototype.createServer = async function (this: { getServer: () => Server }) {
+    await createOriginal.call(this as never)
+    const server = this.getServer()
+    imitateGatewayResponses(server, responses, setting('CORS_ORIGIN') ?? '*')
+    server.events.on('response', (request) => print(requestLine(request)))
+    server.events.on('start', () =>
+      setImmediate(() => {
+        restUntilNextBuild()
+        serving()
+        welcome()
+      }),
+    )
+  }
+}
+
+function requestLine({ method, path, info, response }: Request): string {
+  const status = response.isBoom ? response.output.statusCode : response.statusCode
+  return `${method.toUpperCase()} ${path} ${status} ${info.responded - info.received} ms`
+}
+
+const onlyProblems = ({ error, warning }: Log) => {
+  const nothing = () => undefined
+  return { error, warning, notice: nothing, info: nothing, verbose: nothing, debug: nothing }
+}
+
+/** Prints what a developer writes, and of the structured log only the errors, each as one line. */
+const printer = (print: (line: string) => void) => (line: string) => {
+  const entry = parseEntry(line)
+  if (!entry) print(line)
+  else if (entry.level === 'ERROR') {
+    const reason = entry.error?.message ? `: ${entry.error.message.split('\n')[0]}` : ''
+    print(`ERROR ${entry.service}: ${entry.message}${reason} (requestId ${entry.requestId})`)
+  }
+}
+
+interface LogEntry {
+  level: string
+  message: string
+  service: string
+  requestId?: string
+  error?: { message?: string }
+}
+
+function parseEntry(line: string): LogEntry | undefined {
+  if (!line.startsWith('{')) return undefined
+  try {
+    const entry = JSON.parse(line) as Partial<LogEntry>
+    return entry.level && entry.message && entry.service ? (entry as LogEntry) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** npm does not pass a SIGTERM on: it ends its shell, and we would stay behind with the port and the data. */
+function endWithParent(): void {
+  const parent = process.ppid
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
+  }, 500).unref()
+}
+
+/** Three lines to paste; the email is a new one each time, since the data survive a restart. */
+function tour(url: string, where: string[]): string {
+  const account = `"email":"ann-${randomBytes(3).toString('hex')}@example.com","password":"a horse on the moon"`
+  const json = `-H 'Content-Type: application/json'`
+  const login = `curl -s ${url}/login ${json} -d '{${account}}'`
+  return `${where.join('\n')}
+The API is at ${url}. Everything it logs: npm start -- --verbose
+Three lines to paste in another terminal (register, me, users):
+
+  curl ${url}/register ${json} -d '{"name":"Ann",${account}}'
+  curl ${url}/me -H "Authorization: Bearer $(${login} | sed 's/.*"token":"\\([^"]*\\).*/\\1/')"
+  curl ${url}/users
+`
+}

@@ -1,0 +1,36 @@
+/**
+ * The worker thread that runs functions (Functions.ts). Every container has its own instance of its bundle and its
+ * own environment; what is in node_modules is loaded once for all.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { parentPort } from 'node:worker_threads'
+
+/** @type {AsyncLocalStorage<NodeJS.ProcessEnv>} */
+const environments = new AsyncLocalStorage()
+const own = process.env
+const environment = () => environments.getStore() ?? own
+
+// What a function reads, when it loads and later, is its own environment.
+process.env = new Proxy(own, {
+  get: (_, name) => Reflect.get(environment(), name),
+  set: (_, name, value) => Reflect.set(environment(), name, String(value)),
+  has: (_, name) => Reflect.has(environment(), name),
+  deleteProperty: (_, name) => Reflect.deleteProperty(environment(), name),
+  ownKeys: () => Reflect.ownKeys(environment()),
+  getOwnPropertyDescriptor: (_, name) => Reflect.getOwnPropertyDescriptor(environment(), name),
+})
+
+/** @param {import('./Functions.ts').Call} call */
+async function run({ container, file, handler, event, context, deadline }) {
+  // The query makes it an instance of its own.
+  const module = await import(`${file}?${container}`)
+  return module[handler](event, { ...context, getRemainingTimeInMillis: () => deadline - Date.now() })
+}
+
+parentPort?.on('message', (/** @type {import('./Functions.ts').Call} */ call) => {
+  const { id } = call
+  environments
+    .run(call.environment, () => run(call))
+    .then((result) => parentPort?.postMessage({ id, result }))
+    .catch((error) => parentPort?.postMessage({ id, error }))
+})
