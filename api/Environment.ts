@@ -42,9 +42,16 @@ export function atColdStart<Result>(work: () => Result): () => Result {
  * The credentials of this function's role, which Lambda puts into its environment.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
  */
-export const awsCredentials = () => ({
+export const awsCredentials = (): AwsCredentials => ({
   accessKeyId: process.env['AWS_ACCESS_KEY_ID'] ?? '',
   secretAccessKey: process.env['AWS_SECRET_ACCESS_KEY'] ?? '',
-  ...(process.env['AWS_SESSION_TOKEN'] && { sessionToken: process.env['AWS_SESSION_TOKEN'] }),
+  sessionToken: process.env['AWS_SESSION_TOKEN'],
   region: process.env['AWS_REGION'] ?? 'us-east-1',
 })
+
+export interface AwsCredentials {
+  accessKeyId: string
+  secretAccessKey: string
+  sessionToken: string | undefined
+  region: string
+}

@@ -5,7 +5,7 @@
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { identify, inRequest, log, loggable } from '../lib/Log.ts'
-import { atColdStart, settingsOf } from './Environment.ts'
+import { type AwsCredentials, atColdStart, awsCredentials, settingsOf } from './Environment.ts'
 import { write } from './Events.ts'
 import { type FieldError, Problem } from './Problem.ts'
 import type { SettingName, Settings } from './Settings.ts'
@@ -32,6 +32,8 @@ export interface Context<Name extends SettingName> {
   database: Database
   /** The time of the request. */
   now: Date
+  /** Those of this function's role. */
+  credentials: AwsCredentials
 }
 
 /** What a handler needs. Declared once: the function's environment, memory and timeout follow from it. */
@@ -73,6 +75,7 @@ export interface Request<
   settings: Pick<Settings, Name>
   database: Open extends OpenDatabase ? Database : undefined
   now: Date
+  credentials: AwsCredentials
 }
 
 export interface Caller {
@@ -150,6 +153,7 @@ export function route<
       settings: settings(),
       database: database?.(uri()) as undefined,
       now: new Date(),
+      credentials: awsCredentials(),
     }
     return respond(request as unknown as Request<Name, Body, Query, Path, Role, Open>)
   }

@@ -18,9 +18,17 @@ const PATIENCE = 2_000
 export async function invokeLater(
   url: string,
   payload: object,
-  credentials: ConstructorParameters<typeof AwsClient>[0],
+  {
+    sessionToken,
+    ...credentials
+  }: { accessKeyId: string; secretAccessKey: string; sessionToken: string | undefined; region: string },
 ): Promise<void> {
-  const lambda = new AwsClient({ ...credentials, service: 'lambda', retries: 0 })
+  const lambda = new AwsClient({
+    ...credentials,
+    ...(sessionToken && { sessionToken }),
+    service: 'lambda',
+    retries: 0,
+  })
   const answer = await lambda.fetch(url, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'X-Amz-Invocation-Type': 'Event' },

@@ -2,7 +2,6 @@
  * What the function that sends mail is asked to do. Whoever asks neither waits for it nor looks up whether there is an
  * account, so neither the answer nor its time can reveal that.
  */
-import { awsCredentials } from '../api/Environment.ts'
 import { audit } from '../api/Events.ts'
 import type { Context } from '../api/Route.ts'
 import { invokeLater } from '../lib/Invoke.ts'
@@ -44,12 +43,12 @@ export const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : jo
 
 /** Asks for a mail. A failure is logged and cannot change the answer. */
 export async function mailLater(
-  { settings, now }: Pick<Context<'MAIL_FUNCTION_URL'>, 'settings' | 'now'>,
+  { settings, now, credentials }: Omit<Context<'MAIL_FUNCTION_URL'>, 'database'>,
   job: MailJob,
 ): Promise<void> {
   const event: MailEvent = { ...job, origin: origin(), time: now.toISOString() }
   try {
-    await invokeLater(settings.MAIL_FUNCTION_URL, event, awsCredentials())
+    await invokeLater(settings.MAIL_FUNCTION_URL, event, credentials)
   } catch (error) {
     audit('mail_failed', { mail: nameOf(job), error: loggable(error) })
   }
