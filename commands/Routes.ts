@@ -16,7 +16,7 @@ const load = (file: string) =>
   createRequire(import.meta.url)(join(process.cwd(), `${file}.ts`)) as Record<string, unknown>
 
 /** The functions of serverless.yml, as far as they are read here. */
-function readFunctions(): Record<string, FunctionConfig> {
+export function readFunctions(): Record<string, FunctionConfig> {
   const [, section = ''] = /^functions:\n((?: .*\n|\n)*)/m.exec(readFileSync('serverless.yml', 'utf8')) ?? []
   const entries = section.split(/^ {2}(?=\w+:$)/m).slice(1)
   return Object.fromEntries(

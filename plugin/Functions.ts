@@ -3,6 +3,7 @@
  * timeout and CORS. A function gets the settings of its routes and no others.
  */
 import type { Declaration } from '../api/Route.ts'
+import { routesFor } from '../auth/Permissions.ts'
 
 /** bcrypt needs a whole vCPU, and a Lambda has one from 1,769 MB on. */
 const HASHING = { memorySize: 1769, timeout: 15 }
@@ -83,9 +84,11 @@ export function completeFunctions(
   cors: unknown,
   load: Load,
 ): void {
+  const all: DeclaredRoute[] = []
   for (const [name, config] of Object.entries(functions)) {
     const { declaration } = handlerOf(config.handler, load)
     const routes = declaredRoutes(name, config, load)
+    all.push(...routes)
     const declarations = declaration ? [declaration] : routes.map((route) => route.declaration)
     const names = new Set(declarations.flatMap((each) => each.settings))
     config.environment = { ...pick(settings, names), ...config.environment }
@@ -94,6 +97,22 @@ export function completeFunctions(
       config.timeout ??= HASHING.timeout
     }
     for (const { http } of config.events ?? []) if (http) http.cors ??= cors
+  }
+  checkPermissions(all)
+}
+
+/** The authorizer's table cannot be made from the handlers, which it must not load; so it is held against them. */
+function checkPermissions(routes: DeclaredRoute[]): void {
+  for (const role of ['user', 'admin'] as const) {
+    const allowed = new Set<string>(routesFor([role]))
+    const declared = routes.filter(({ declaration }) => ['user', role].includes(declaration.role ?? ''))
+    for (const { key } of declared) {
+      if (!allowed.delete(key))
+        throw new Error(`auth/Permissions.ts does not let the role ${role} call ${key}.`)
+    }
+    const [extra] = allowed
+    if (extra)
+      throw new Error(`auth/Permissions.ts lets the role ${role} call ${extra}, which is not its route.`)
   }
 }
 
