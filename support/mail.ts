@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import PostalMime from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
+import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { MailEvent } from '../mail/MailJobs.ts'
 import { until } from './until.ts'
 
@@ -58,6 +59,7 @@ export async function startSmtp(): Promise<SmtpServer> {
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
+    disableReverseLookup: true,
     onConnect: (_session, done) => void (isHanging || done()),
     onData: (stream, { envelope }, done) =>
       void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
@@ -77,6 +79,11 @@ export async function startSmtp(): Promise<SmtpServer> {
     hang: (hangs) => (isHanging = hangs),
     stop: () => new Promise((done) => server.close(() => done())),
   }
+}
+
+// A server waits 100 ms before it greets, to catch clients that talk too soon. Ours do not, and send a mail per connection.
+SMTPConnection.prototype.init = function (this: { _setListeners: Function; connectionReady: () => void }) {
+  this._setListeners(() => this.connectionReady())
 }
 
 export interface MailFunction {

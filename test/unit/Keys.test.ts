@@ -69,7 +69,7 @@ test('add puts a new key last, named by its RFC 7638 thumbprint, and leaves the 
 test('making keys never hangs, whenever garbage is collected', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'keys-test-'))
   try {
-    const keys = join(process.cwd(), 'dev', 'Keys.ts')
+    const keys = join(process.cwd(), 'plugin', 'Keys.ts')
     const script = `import { generateKey } from '${pathToFileURL(keys).href}'
 const garbage = []
 for (let made = 0; made < 10_000; made++) garbage[made % 5000] = JSON.stringify(generateKey())`
