@@ -12,23 +12,23 @@ import { databaseUri, dropDatabase, onDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../../support/events.ts'
 import { allows } from '../support/gateway.ts'
 import { startMailFunction, startSmtp } from '../../support/mail.ts'
+import { send } from '../../support/http.ts'
 import { newSettings } from '../../support/newSettings.ts'
-import { type Packages, packageFunctions, startUpFiles } from '../../support/packages.ts'
+import { startUpFiles } from '../../support/packages.ts'
 import { copyProject, sls } from '../../support/project.ts'
 import { reachedBy, settingsOf } from '../support/reach.ts'
+import { checkSettings } from '../support/plugin.ts'
+import { sharedApi, sharedPackages } from '../support/shared.ts'
 
 const DB = databaseUri()
-const settings = { ...newSettings(), DB, BCRYPT_COST: '4' }
-let built: Packages
+let built: Awaited<ReturnType<typeof sharedPackages>>
 
 beforeAll(async () => {
-  // Without ISSUER and AUDIENCE, as most people deploy it: the API's own URL stands for them.
-  const { ISSUER: _, AUDIENCE: __, ...usual } = settings
-  built = await packageFunctions(usual)
-}, 60_000)
+  built = await sharedPackages()
+})
 
 afterAll(async () => {
-  built.remove()
+  built?.remove()
   await dropDatabase(DB)
 })
 
@@ -64,7 +64,7 @@ process.stdout.write(JSON.stringify(result), () => process.exit())
   const run = spawnSync(process.execPath, [runner], {
     cwd: folder,
     encoding: 'utf8',
-    env: { ...built.environmentOf(name), MAIL_FUNCTION_URL: NOWHERE, POWERTOOLS_LOG_LEVEL: 'SILENT' },
+    env: { ...built.environmentOf(name), DB, MAIL_FUNCTION_URL: NOWHERE, POWERTOOLS_LOG_LEVEL: 'SILENT' },
   })
   // A broken bundle prints itself: its last lines are enough.
   if (run.status !== 0) throw new Error(run.stderr.slice(-1000))
@@ -142,8 +142,12 @@ describe.each(functions)('$name', ({ name, startUp = 2 * MB, secrets }) => {
     expect(held).toEqual(secrets)
     // Nor are they in a setting of another name.
     const text = JSON.stringify(Variables)
-    const values = { ...settings, SIGNING_KEYS: JSON.parse(settings.SIGNING_KEYS).keys[0].d as string }
-    expect(SECRETS.filter((secret) => text.includes(values[secret]))).toEqual(secrets)
+    const { settings } = built
+    const values: Record<string, string> = {
+      ...settings,
+      SIGNING_KEYS: JSON.parse(settings['SIGNING_KEYS']!).keys[0].d as string,
+    }
+    expect(SECRETS.filter((secret) => text.includes(values[secret]!))).toEqual(secrets)
   })
 })
 
@@ -179,7 +183,7 @@ test('the zips work together: register, log in, authorize, /me, /users, discover
   expect(JSON.parse(users.body)).toEqual([expect.objectContaining({ id: policy.principalId, name: 'Ann' })])
 
   const jwks = invoke('jwks', request()) as APIGatewayProxyResult
-  expect(jwks.body).toBe(settings.VERIFICATION_KEYS)
+  expect(jwks.body).toBe(built.settings['VERIFICATION_KEYS'])
   const configuration = invoke('configuration', request()) as APIGatewayProxyResult
   expect(JSON.parse(configuration.body).issuer).toBe(
     'https://abcdef1234.execute-api.eu-central-1.amazonaws.com/dev',
@@ -189,15 +193,15 @@ test('the zips work together: register, log in, authorize, /me, /users, discover
 test('the zips work together: a mail is handed over, sent, and its link verifies the e-mail', async () => {
   const bea = { name: 'Bea', email: 'bea@example.com', password: 'a horse on the moon' }
   const smtp = await startSmtp()
-  const mail = startContainer(built, 'mail', { SMTP_URL: smtp.url })
+  const mail = startContainer(built, 'mail', { DB, SMTP_URL: smtp.url })
   const mailFunction = await startMailFunction((event) => mail.invoke(event))
-  const register = startContainer(built, 'register', { MAIL_FUNCTION_URL: mailFunction.url })
+  const register = startContainer(built, 'register', { DB, MAIL_FUNCTION_URL: mailFunction.url })
   try {
     expect(await register.invoke(request({ json: bea }))).toMatchObject({ returned: { statusCode: 201 } })
     const { from, subject, token } = await smtp.next(bea.email)
     expect({ from, subject }).toEqual({
-      from: settings.MAIL_FROM,
-      subject: `Confirm your e-mail address for ${settings.PRODUCT_NAME}`,
+      from: built.settings['MAIL_FROM'],
+      subject: `Confirm your e-mail address for ${built.settings['PRODUCT_NAME']}`,
     })
     expect(invoke('verifyEmail', request({ json: { token } }))).toMatchObject({ statusCode: 204 })
     const { body } = invoke(
@@ -412,29 +416,44 @@ Setting LIMITS.loginsPerEmail must be at most 1000 in a deployment.`
 describe('without the settings of a deployment', () => {
   const project = copyProject()
   afterAll(() => project.remove())
+  const settings = { ...newSettings(), BCRYPT_COST: '10' }
 
-  test('sls package works and warns', async () => {
-    const run = sls(project.folder, ['package'])
+  test('sls package works and warns, and an API that runs in the folder meanwhile keeps its own bundles', async () => {
+    const { folder, url } = await sharedApi('bareApi')
+    // The settings of another stage, of which there are none.
+    const run = sls(folder, ['package', '--stage', 'prod'])
     expect(await run.exit).toBe(0)
     expect(run.output()).toContain(
       'Warning: this package cannot be deployed. Missing settings: DB, SIGNING_KEYS',
     )
+    const json = { name: 'Ann', email: 'after-packaging@example.com', password: 'a horse on the moon' }
+    expect((await send(`${url}/register`, { json })).status).toBe(201)
   })
 
   test('sls package works and warns of limits that a deployment does not take', async () => {
     const LIMITS = '{"loginFailures":21,"loginsPerEmail":1001,"loginsPerAddress":1000000}'
-    const run = sls(project.folder, ['package'], { ...settings, BCRYPT_COST: '10', LIMITS })
-    expect(await run.exit).toBe(0)
-    expect(run.output()).toContain(`Warning: this package cannot be deployed. ${TOO_MUCH}`)
-    expect(run.output()).not.toContain('loginsPerAddress must')
+    const { said, refusal } = await checkSettings(project.folder, 'package', { ...settings, LIMITS })
+    expect(refusal).toBeUndefined()
+    expect(said).toContain(`Warning: this package cannot be deployed. ${TOO_MUCH}`)
+    expect(said).not.toContain('loginsPerAddress must')
+    // As the packages here, whose hash cost is one for tests.
+    expect(built.output).toContain(
+      'Warning: this package cannot be deployed. Setting BCRYPT_COST must be at least 10 in a deployment.',
+    )
+  })
+
+  const NOTHING =
+    'Missing settings: DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, SMTP_URL, MAIL_FROM. Set them in secrets.json (see secrets.example.json) or as environment variables.'
+
+  test('sls deploy says so once, though every function asks for them, and without a stack', async () => {
+    const run = sls(project.folder, ['deploy'])
+    expect(await run.exit).toBe(1)
+    expect(run.output().split(NOTHING)).toHaveLength(2)
+    expect(run.output()).not.toMatch(/^\s+at /m)
   })
 
   test.each([
-    {
-      name: 'nothing set',
-      environment: {},
-      want: 'Missing settings: DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, SMTP_URL, MAIL_FROM. Set them in secrets.json (see secrets.example.json) or as environment variables.',
-    },
+    { name: 'nothing set', environment: {}, want: NOTHING },
     { name: 'a stage without a DB', environment: { ...settings, DB: '' }, want: 'Missing settings: DB.' },
     {
       name: 'a stage without mail',
@@ -453,14 +472,12 @@ describe('without the settings of a deployment', () => {
     },
     {
       name: 'a hash cost for tests',
-      environment: settings,
+      environment: { ...settings, BCRYPT_COST: '4' },
       want: 'Setting BCRYPT_COST must be at least 10 in a deployment.',
     },
   ])('sls deploy stops with $name, before it asks AWS for anything', async ({ environment, want }) => {
-    const run = sls(project.folder, ['deploy'], environment)
-    expect(await run.exit).toBe(1)
-    // Once, though thirty functions ask for it.
-    expect(run.output().split(want)).toHaveLength(2)
-    expect(run.output()).not.toMatch(/^\s+at /m)
+    const { refusal } = await checkSettings(project.folder, 'deploy', environment)
+    expect(refusal?.split(want)).toHaveLength(2)
+    expect(refusal).not.toMatch(/^\s+at /m)
   })
 })
