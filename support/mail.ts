@@ -40,8 +40,11 @@ export interface SmtpServer {
   stop: () => Promise<void>
 }
 
-/** Starts an SMTP server on a free port, without TLS, as on a laptop. */
-export async function startSmtp(): Promise<SmtpServer> {
+/**
+ * Starts an SMTP server without TLS, as on a laptop.
+ * @param port a free one when left out
+ */
+export async function startSmtp(port = 0): Promise<SmtpServer> {
   const mails: ReceivedMail[] = []
   const received: ReceivedMail[] = []
   let refusal: Error | undefined
@@ -65,10 +68,10 @@ export async function startSmtp(): Promise<SmtpServer> {
       void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
   })
   server.on('error', () => undefined)
-  const port = await listen(server, server.server)
+  const listening = await listen(server, server.server, port)
   const find = (to: string) => mails.findIndex((mail) => mail.to === to)
   return {
-    url: `smtp://127.0.0.1:${port}`,
+    url: `smtp://127.0.0.1:${listening}`,
     next: async (to) => {
       await until(() => find(to) >= 0, `a mail to ${to}`)
       return mails.splice(find(to), 1)[0]!
@@ -151,7 +154,7 @@ interface Listener {
   listen: (port: number, host: string, listening: () => void) => unknown
 }
 
-async function listen(server: Listener, socket: Server): Promise<number> {
-  await new Promise<void>((done) => void server.listen(0, '127.0.0.1', done))
+async function listen(server: Listener, socket: Server, port = 0): Promise<number> {
+  await new Promise<void>((done) => void server.listen(port, '127.0.0.1', done))
   return (socket.address() as AddressInfo).port
 }

@@ -190,7 +190,7 @@ test('an authorizer that has just started lets nobody in while the database is a
     // The same deployment, in a container of its own.
     copyFileSync(join(api.folder, 'secrets.json'), join(second.folder, 'secrets.json'))
     other = await startApi(second.folder, {
-      environment: { DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
+      environment: { ...api.environment, DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
     })
     const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
     expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])

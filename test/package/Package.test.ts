@@ -420,7 +420,7 @@ describe('without the settings of a deployment', () => {
 
   test('sls package works and warns, and an API that runs in the folder meanwhile keeps its own bundles', async () => {
     const { folder, url } = await sharedApi('bareApi')
-    // The settings of another stage, of which there are none.
+    // Packaging empties its folder of bundles at its end. The settings are those of another stage, of which there are none.
     const run = sls(folder, ['package', '--stage', 'prod'])
     expect(await run.exit).toBe(0)
     expect(run.output()).toContain(

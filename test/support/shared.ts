@@ -7,11 +7,13 @@ import type { AddressInfo } from 'node:net'
 import { freePort } from '../../local/Ports.ts'
 import { newSettings } from '../../support/newSettings.ts'
 import { openPackages, packageFunctions, type Packages } from '../../support/packages.ts'
-import { type Api, copyProject, startApi } from '../../support/project.ts'
+import { copyProject, startApi } from '../../support/project.ts'
 import { databaseUri, dropDatabase } from './database.ts'
+import { newKey } from './forge.ts'
 
-/** What a client at another origin has for its own. */
+/** The origin of the pages of `api`, and the audience of its tokens. */
 export const APP = 'https://app.example.com'
+export const AUDIENCE = 'https://api.test'
 
 interface Running {
   url: string
@@ -29,10 +31,15 @@ interface Built {
 const startUps = {
   /** With nothing set but a database. */
   bareApi: () => start({}),
-  /** Whose mails go to a server that the tests start and stop, and which has pages on another origin. */
+  /**
+   * With its mails going to a server that the tests start and stop, and with a second key that is published and signs
+   * nothing yet.
+   */
   api: async () =>
     start({
       CORS_ORIGIN: APP,
+      AUDIENCE,
+      SIGNING_KEYS: JSON.stringify({ keys: [newKey(), newKey()] }),
       SMTP_URL: `smtp://127.0.0.1:${await freePort('127.0.0.1')}`,
       MAIL_FROM: 'Example <no-reply@auth.test>',
       APP_URL: 'https://app.test',
@@ -111,5 +118,3 @@ export async function sharedPackages(): Promise<Packages & { settings: Record<st
   const { folder, output, settings } = await ask<Built>('packages')
   return { ...openPackages(folder, output), settings }
 }
-
-export type { Api }
