@@ -68,3 +68,20 @@ export async function checkSettings(
     process.env = before
   }
 }
+
+/** Lets the plugin record a deployment of the keys in the secrets file, which it reads before and writes after it. */
+export async function recordDeployed(
+  folder: string,
+  {
+    stage = 'dev',
+    options = {},
+    meanwhile = () => {},
+  }: { stage?: string; options?: Record<string, unknown>; meanwhile?: () => void | Promise<void> } = {},
+): Promise<string> {
+  const { plugin, said } = loadPlugin(folder, 'deploy', { stage, options })
+  const { resolve } = plugin.configurationVariablesSources.setting
+  await resolve({ address: 'DB', resolveVariable: async () => stage })
+  await meanwhile()
+  plugin.hooks['after:deploy:deploy']()
+  return said()
+}
