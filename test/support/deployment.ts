@@ -15,7 +15,7 @@ interface Method {
 }
 
 /** The function of each route, `GET /me`, and whether the authorizer is asked before it. */
-export function routesOf({ template }: Packages): Map<string, { name: string; isProtected: boolean }> {
+function routesOf({ template }: Packages): Map<string, { name: string; isProtected: boolean }> {
   const pathOf = (id: object): string => {
     const resource = template.Resources[(id as { Ref?: string }).Ref ?? '']
     if (!resource) return ''

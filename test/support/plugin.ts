@@ -17,7 +17,7 @@ const HOOKS = {
 } as const
 
 /** A plugin of a project in a folder, for a command. */
-export function loadPlugin(
+function loadPlugin(
   folder: string,
   command: keyof typeof HOOKS,
   { stage = 'dev', options = {} }: { stage?: string; options?: Record<string, unknown> } = {},
