@@ -35,7 +35,7 @@ export interface SmtpServer {
   received: ReceivedMail[]
   /** Answers every mail with this from now on; undefined takes them again. */
   refuse: (error: Error | undefined) => void
-  /** Says nothing to who connects, not even hello. */
+  /** Says nothing to who connects, not even hello, until it goes on with all of them. */
   hang: (hangs: boolean) => void
   stop: () => Promise<void>
 }
@@ -49,6 +49,7 @@ export async function startSmtp(port = 0): Promise<SmtpServer> {
   const received: ReceivedMail[] = []
   let refusal: Error | undefined
   let isHanging = false
+  let waiting: (() => void)[] = []
   const receive = async (stream: Readable, to: string, done: (error?: Error) => void) => {
     const parsed = await PostalMime.parse(await buffer(stream))
     if (refusal) return done(refusal)
@@ -63,7 +64,10 @@ export async function startSmtp(port = 0): Promise<SmtpServer> {
     authOptional: true,
     disabledCommands: ['STARTTLS'],
     disableReverseLookup: true,
-    onConnect: (_session, done) => void (isHanging || done()),
+    onConnect: (_session, done) => {
+      if (isHanging) waiting.push(done)
+      else done()
+    },
     onData: (stream, { envelope }, done) =>
       void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
   })
@@ -79,7 +83,12 @@ export async function startSmtp(port = 0): Promise<SmtpServer> {
     waiting: (to) => mails.filter((mail) => to === undefined || mail.to === to).length,
     received,
     refuse: (error) => (refusal = error),
-    hang: (hangs) => (isHanging = hangs),
+    hang: (hangs) => {
+      isHanging = hangs
+      if (hangs) return
+      for (const greet of waiting) greet()
+      waiting = []
+    },
     stop: () => new Promise((done) => server.close(() => done())),
   }
 }
