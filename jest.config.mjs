@@ -1,9 +1,11 @@
+import { availableParallelism } from 'node:os'
+
 /** @type {[string, object]} */
 const swc = ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } } }]
 
 /** @type {import('jest').Config} */
 export default {
-  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testMatch: ['<rootDir>/test/{unit,database,http,package}/**/*.test.ts'],
   // jose comes as ES modules only, which Jest's CommonJS cannot load as they are.
   transform: { '^.+\\.ts$': swc, '/node_modules/jose/.+\\.js$': swc },
   transformIgnorePatterns: ['/node_modules/(?!jose/)'],
@@ -11,7 +13,10 @@ export default {
   globalSetup: '<rootDir>/test/support/globalSetup.ts',
   globalTeardown: '<rootDir>/test/support/globalTeardown.ts',
   setupFiles: ['<rootDir>/test/support/settings.ts'],
-  // Most files wait for other processes: one worker less than there are cores would leave half a machine idle.
-  maxWorkers: '100%',
+  reporters: ['default', '<rootDir>/test/support/SlowestFiles.mjs'],
+  testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
+  // Several files wait for a clock or another process: with a worker for each core, cores would idle.
+  maxWorkers: availableParallelism() + 1,
   testTimeout: 60_000,
+  collectCoverageFrom: ['{account,api,auth,lib,mail,plugin,throttle,user}/**/*.ts', 'db.ts'],
 }

@@ -122,7 +122,7 @@ type Load = (file: string) => Record<string, unknown>
 function handlerOf(name: string, load: Load): Handler {
   const [file, member] = name.split('.') as [string, string]
   const handler = load(file)[member] as Handler | undefined
-  if (!handler?.declaration && !handler?.routes) throw new Error(`${name} is not a declared handler.`)
+  if (!handler) throw new Error(`${name} of serverless.yml is not exported.`)
   return handler
 }
 

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import PostalMime from 'postal-mime'
 import { SMTPServer } from 'smtp-server'
+import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
 import type { MailEvent } from '../mail/MailJobs.ts'
 import { until } from './until.ts'
 
@@ -34,17 +35,21 @@ export interface SmtpServer {
   received: ReceivedMail[]
   /** Answers every mail with this from now on; undefined takes them again. */
   refuse: (error: Error | undefined) => void
-  /** Says nothing to who connects, not even hello. */
+  /** Says nothing to who connects, not even hello, until it goes on with all of them. */
   hang: (hangs: boolean) => void
   stop: () => Promise<void>
 }
 
-/** Starts an SMTP server on a free port, without TLS, as on a laptop. */
-export async function startSmtp(): Promise<SmtpServer> {
+/**
+ * Starts an SMTP server without TLS, as on a laptop.
+ * @param port a free one when left out
+ */
+export async function startSmtp(port = 0): Promise<SmtpServer> {
   const mails: ReceivedMail[] = []
   const received: ReceivedMail[] = []
   let refusal: Error | undefined
   let isHanging = false
+  let waiting: (() => void)[] = []
   const receive = async (stream: Readable, to: string, done: (error?: Error) => void) => {
     const parsed = await PostalMime.parse(await buffer(stream))
     if (refusal) return done(refusal)
@@ -58,15 +63,19 @@ export async function startSmtp(): Promise<SmtpServer> {
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
-    onConnect: (_session, done) => void (isHanging || done()),
+    disableReverseLookup: true,
+    onConnect: (_session, done) => {
+      if (isHanging) waiting.push(done)
+      else done()
+    },
     onData: (stream, { envelope }, done) =>
       void receive(stream, envelope.rcptTo.map(({ address }) => address).join(), done),
   })
   server.on('error', () => undefined)
-  const port = await listen(server, server.server)
+  const listening = await listen(server, server.server, port)
   const find = (to: string) => mails.findIndex((mail) => mail.to === to)
   return {
-    url: `smtp://127.0.0.1:${port}`,
+    url: `smtp://127.0.0.1:${listening}`,
     next: async (to) => {
       await until(() => find(to) >= 0, `a mail to ${to}`)
       return mails.splice(find(to), 1)[0]!
@@ -74,9 +83,19 @@ export async function startSmtp(): Promise<SmtpServer> {
     waiting: (to) => mails.filter((mail) => to === undefined || mail.to === to).length,
     received,
     refuse: (error) => (refusal = error),
-    hang: (hangs) => (isHanging = hangs),
+    hang: (hangs) => {
+      isHanging = hangs
+      if (hangs) return
+      for (const greet of waiting) greet()
+      waiting = []
+    },
     stop: () => new Promise((done) => server.close(() => done())),
   }
+}
+
+// A server waits 100 ms before it greets, to catch clients that talk too soon. Ours do not, and send a mail per connection.
+SMTPConnection.prototype.init = function (this: { _setListeners: Function; connectionReady: () => void }) {
+  this._setListeners(() => this.connectionReady())
 }
 
 export interface MailFunction {
@@ -144,7 +163,7 @@ interface Listener {
   listen: (port: number, host: string, listening: () => void) => unknown
 }
 
-async function listen(server: Listener, socket: Server): Promise<number> {
-  await new Promise<void>((done) => void server.listen(0, '127.0.0.1', done))
+async function listen(server: Listener, socket: Server, port = 0): Promise<number> {
+  await new Promise<void>((done) => void server.listen(port, '127.0.0.1', done))
   return (socket.address() as AddressInfo).port
 }

@@ -28,7 +28,10 @@ export interface Packages {
   /** The environment of a function, with what CloudFormation would put in. */
   environmentOf: (name: string) => Record<string, string>
   template: Template
+  /** Where they were made. */
+  folder: string
   output: string
+  /** Removes what was unpacked, and the folder where packageFunctions has made it. */
   remove: () => void
 }
 
@@ -54,37 +57,51 @@ export async function packageFunctions(
 
     const run = sls(folder, ['package'], settings)
     if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)
-    const built = join(folder, '.serverless')
-    const target = mkdtempSync(join(tmpdir(), 'auth-package-'))
-    const template = JSON.parse(
-      readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
-    ) as Template
-    const propertiesOf = (name: string) =>
-      template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
-        .Properties as unknown as FunctionProperties
+    const packages = openPackages(folder, run.output())
     return {
-      output: run.output(),
-      template,
-      propertiesOf,
-      environmentOf: (name) =>
-        Object.fromEntries(
-          Object.entries(propertiesOf(name).Environment.Variables).map(([key, value]) => [
-            key,
-            typeof value === 'string' ? value : inserted(value),
-          ]),
-        ),
-      folderOf: (name) => {
-        unpack(join(built, `${name}.zip`), join(target, name))
-        return join(target, name)
-      },
+      ...packages,
       remove: () => {
+        packages.remove()
         remove()
-        rmSync(target, { recursive: true, force: true })
       },
     }
   } catch (error) {
     remove()
     throw error
+  }
+}
+
+/**
+ * Opens what `sls package` has made.
+ * @param folder of the project
+ * @param output what it has printed
+ */
+export function openPackages(folder: string, output: string): Packages {
+  const built = join(folder, '.serverless')
+  const target = mkdtempSync(join(tmpdir(), 'auth-package-'))
+  const template = JSON.parse(
+    readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
+  ) as Template
+  const propertiesOf = (name: string) =>
+    template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
+      .Properties as unknown as FunctionProperties
+  return {
+    folder,
+    output,
+    template,
+    propertiesOf,
+    environmentOf: (name) =>
+      Object.fromEntries(
+        Object.entries(propertiesOf(name).Environment.Variables).map(([key, value]) => [
+          key,
+          typeof value === 'string' ? value : inserted(value),
+        ]),
+      ),
+    folderOf: (name) => {
+      unpack(join(built, `${name}.zip`), join(target, name))
+      return join(target, name)
+    },
+    remove: () => rmSync(target, { recursive: true, force: true }),
   }
 }
 

@@ -31,9 +31,7 @@ const failToForget = () => {
   return jest
     .spyOn(collection, 'bulkWrite')
     .mockImplementation((operations, options) =>
-      JSON.stringify(operations).includes('"upsert":true')
-        ? bulkWrite(operations, options)
-        : away(),
+      JSON.stringify(operations).includes('"upsert":true') ? bulkWrite(operations, options) : away(),
     )
 }
 

@@ -2,31 +2,30 @@
  * Mail as it goes on a laptop: into a folder, or to an SMTP server, alive and dead.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { databaseUri, dropDatabase } from '../support/database.ts'
+import { jsonOf, send } from '../../support/http.ts'
 import { type SmtpServer, startSmtp } from '../../support/mail.ts'
-import { type Api, copyProject, sls, startApi } from '../../support/project.ts'
+import { newSettings } from '../../support/newSettings.ts'
 import { until } from '../../support/until.ts'
+import { checkSettings } from '../support/plugin.ts'
+import { sharedApi, type SharedApi } from '../support/shared.ts'
 
-const DB = databaseUri()
-const project = copyProject()
-const folder = join(project.folder, '.dev', 'mail')
 const PASSWORD = 'a horse on the moon'
-let api: Api
+let api: SharedApi
+/** Where the mails of this API are on a laptop. */
+let folder: string
 
-afterAll(async () => {
-  project.remove()
-  await dropDatabase(DB)
-})
+const use = (name: Parameters<typeof sharedApi>[0]) => async () => {
+  api = await sharedApi(name)
+  folder = join(api.folder, '.dev', 'mail')
+}
 
 async function call(method: string, path: string, json?: unknown, token?: string) {
-  const answer = await fetch(api.url + path, {
-    method,
-    headers: { 'Content-Type': 'application/json', ...(token && { Authorization: `Bearer ${token}` }) },
-    ...(json !== undefined && { body: JSON.stringify(json) }),
-  })
-  const text = await answer.text()
-  return { status: answer.status, body: (text ? JSON.parse(text) : {}) as Record<string, unknown> }
+  // Also where there is no body.
+  const headers = { 'Content-Type': 'application/json' }
+  const answer = await send(api.url + path, { method, json, token, headers })
+  return { status: answer.status, body: await jsonOf<Record<string, unknown>>(answer) }
 }
 
 const register = (email: string) => call('POST', '/register', { name: 'Ann', email, password: PASSWORD })
@@ -35,30 +34,32 @@ const logIn = async (email: string) => {
   return body['token'] as string
 }
 
-/** The lines of the log that say what became of a mail. */
-const logged = (event: string) =>
-  api
-    .output()
+const idOf = ({ body }: { body: Record<string, unknown> }): string => decode(body['token'] as string).sub
+const decode = (token: string) =>
+  JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { sub: string }
+
+/** The lines of the log about mails to somebody that could not be sent. */
+const failed = async (userId: string) =>
+  (await api.output())
     .split('\n')
     .filter((line) => line.startsWith('{'))
-    .map((line) => JSON.parse(line) as { event?: string; mail?: string; requestId?: string })
-    .filter((line) => line.event === event)
+    .map((line) => JSON.parse(line) as { event?: string; mail?: string; userId?: string })
+    .filter((line) => line.event === 'mail_failed' && line.userId === userId)
 
 describe('without SMTP_URL', () => {
-  beforeAll(async () => {
-    api = await startApi(project.folder, { environment: { DB, BCRYPT_COST: '4' } })
-  })
-  afterAll(() => api.stop())
+  beforeAll(use('bareApi'))
 
   test('a registration writes its mail as text and HTML and prints the link, whose token verifies the e-mail', async () => {
     const email = 'ann@example.com'
     expect(await register(email)).toMatchObject({ status: 201 })
     const printed = /^Mail to ann@example\.com, "Confirm your e-mail address for Auth": (\S+)$/m
-    await until(() => printed.test(api.output()), 'the link of the mail')
-    const [, link] = printed.exec(api.output())!
+    await until(async () => printed.test(await api.output()), 'the link of the mail')
+    const [, link] = printed.exec(await api.output())!
     expect(link).toMatch(new RegExp(`^${api.url}/verify-email#token=[\\w.-]+$`))
 
-    const files = readdirSync(folder).toSorted()
+    const files = readdirSync(folder)
+      .filter((name) => name.includes(`-${email}-`))
+      .toSorted()
     expect(files).toEqual([expect.stringMatching(/\.html$/), expect.stringMatching(/\.txt$/)])
     const [html, text] = files.map((file) => readFileSync(join(folder, file), 'utf8'))
     expect(text).toContain(`To: ${email}\nSubject: Confirm your e-mail address for Auth\n`)
@@ -90,7 +91,7 @@ describe('without SMTP_URL', () => {
     expect(await remove({ currentPassword: PASSWORD })).toEqual({ status: 204, body: {} })
     expect(await call('POST', '/login', { email, password: PASSWORD })).toMatchObject({ status: 401 })
     await until(
-      () => api.output().includes(`Mail to ${email}, "Auth: your account was deleted": see `),
+      async () => (await api.output()).includes(`Mail to ${email}, "Auth: your account was deleted": see `),
       'the mail of the end of the account',
     )
   })
@@ -98,40 +99,37 @@ describe('without SMTP_URL', () => {
 
 describe('with SMTP_URL', () => {
   let smtp: SmtpServer
-  const MAIL_FROM = 'Example <no-reply@auth.test>'
 
   test('the start asks for MAIL_FROM, and then only for it', async () => {
-    const run = sls(project.folder, ['offline'], { DB, SMTP_URL: 'smtp://127.0.0.1:1' })
-    expect(await run.exit).toBe(1)
-    expect(run.output()).toContain('Missing settings: MAIL_FROM. Set them in secrets.json')
-    expect(run.output()).not.toMatch(/^\s+at /m)
+    const environment = { ...newSettings(), MAIL_FROM: '' }
+    expect(await checkSettings(tmpdir(), 'offline', environment)).toEqual({
+      said: '',
+      refusal: expect.stringMatching(/^Missing settings: MAIL_FROM\. Set them in secrets\.json/),
+    })
   })
 
   describe('and a server there', () => {
+    beforeAll(use('api'))
     beforeAll(async () => {
-      smtp = await startSmtp()
-      const APP_URL = 'https://app.test'
-      const environment = { DB, BCRYPT_COST: '4', SMTP_URL: smtp.url, MAIL_FROM, APP_URL }
-      api = await startApi(project.folder, { environment })
+      smtp = await startSmtp(Number(new URL(api.environment['SMTP_URL']!).port))
     })
-    afterAll(() => api.stop())
 
     test('the server gets the mail, and no folder and no terminal does', async () => {
       const email = 'cyd@example.com'
       const before = existsSync(folder) ? readdirSync(folder) : []
       await register(email)
       const { from, to, text, html, token } = await smtp.next(email)
-      expect({ from, to }).toEqual({ from: MAIL_FROM, to: email })
+      expect({ from, to }).toEqual({ from: api.environment['MAIL_FROM'], to: email })
       expect(text).toContain(`https://app.test/verify-email#token=${token}`)
       expect(html).toContain(`https://app.test/verify-email#token=${token}`)
       expect(await call('POST', '/email/verify', { token })).toMatchObject({ status: 204 })
       expect(existsSync(folder) ? readdirSync(folder) : []).toEqual(before)
-      expect(api.output()).not.toContain('Mail to ')
+      expect(await api.output()).not.toContain('Mail to ')
     })
 
     test('a server that refuses a mail, and one that is dead, change no answer; the log says it, and the API lives on', async () => {
       const email = 'dan@example.com'
-      await register(email)
+      const dan = idOf(await register(email))
       await smtp.next(email)
       const forgot = () => call('POST', '/password/forgot', { email })
       const good = await forgot()
@@ -140,7 +138,7 @@ describe('with SMTP_URL', () => {
 
       smtp.refuse(new Error(`no mail for ${email}`))
       expect(await forgot()).toEqual(good)
-      await until(() => logged('mail_failed').length === 1, 'the refused mail in the log')
+      await until(async () => (await failed(dan)).length === 1, 'the refused mail in the log')
 
       smtp.refuse(undefined)
       expect(await forgot()).toEqual(good)
@@ -148,13 +146,16 @@ describe('with SMTP_URL', () => {
 
       await smtp.stop()
       const other = 'eve@example.com'
-      expect(await register(other)).toMatchObject({ status: 201 })
-      await until(() => logged('mail_failed').length === 2, 'the mail to a dead server in the log')
-      expect(logged('mail_failed')).toEqual([
+      const registered = await register(other)
+      expect(registered).toMatchObject({ status: 201 })
+      const eve = idOf(registered)
+      await until(async () => (await failed(eve)).length === 1, 'the mail to a dead server in the log')
+      expect([...(await failed(dan)), ...(await failed(eve))]).toEqual([
         expect.objectContaining({ mail: 'passwordReset', requestId: expect.any(String) }),
         expect.objectContaining({ mail: 'emailVerification', requestId: expect.any(String) }),
       ])
-      for (const address of [email, other]) expect(api.output()).not.toContain(address)
+      const output = await api.output()
+      for (const address of [email, other]) expect(output).not.toContain(address)
       expect(await call('GET', '/me', undefined, await logIn(other))).toMatchObject({ status: 200 })
     })
   })

@@ -4,61 +4,53 @@
  */
 import { createHmac, createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join, resolve } from 'node:path'
 import { JwtVerifier } from 'aws-jwt-verify'
 import { SimpleJwksCache } from 'aws-jwt-verify/jwk'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { publicKeys } from '../../auth/Tokens.ts'
-import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, type Run, run, startApi } from '../../support/project.ts'
+import { type Run, run } from '../../support/project.ts'
 import { until } from '../../support/until.ts'
 import { claims, encode, forge, header, IAT, newKey } from '../support/forge.ts'
+import { jsonOf, send } from '../../support/http.ts'
+import { AUDIENCE, sharedApi, type SharedApi } from '../support/shared.ts'
 
 const EXAMPLE = resolve('examples/express-service')
-const AUDIENCE = 'https://api.test'
-/** The first signs; the second is published and signs nothing yet, as in a rotation. */
-const [first, second, foreign] = [newKey(), newKey(), newKey()]
+const foreign = newKey()
 
-const DB = databaseUri()
-const project = copyProject()
 const services: Run[] = []
-let api: Api
+let api: SharedApi
 let service: string
 let jwksUri: string
 let session: { token: string; refreshToken: string }
 let userId: string
 
+/** The first signs; the second is published and signs nothing yet, as in a rotation. */
+let [first, second]: ReturnType<typeof newKey>[] = []
+
 beforeAll(async () => {
-  const SIGNING_KEYS = JSON.stringify({ keys: [first, second] })
-  api = await startApi(project.folder, { environment: { DB, AUDIENCE, SIGNING_KEYS, BCRYPT_COST: '4' } })
-  const registered = await fetch(`${api.url}/register`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ name: 'Ann', email: 'ann@example.com', password: 'a horse on the moon' }),
-  })
-  session = (await registered.json()) as typeof session
-  const me = await fetch(`${api.url}/me`, { headers: bearer(session.token) })
-  userId = ((await me.json()) as { id: string }).id
-  const configuration = await fetch(`${api.url}/.well-known/openid-configuration`)
-  jwksUri = ((await configuration.json()) as { jwks_uri: string }).jwks_uri
+  api = await sharedApi('api')
+  ;[first, second] = JSON.parse(api.environment['SIGNING_KEYS']!).keys
+  const json = { name: 'Ann', email: 'ann-elsewhere@example.com', password: 'a horse on the moon' }
+  session = await jsonOf<typeof session>(send(`${api.url}/register`, { json }))
+  userId = (await jsonOf(send(`${api.url}/me`, { token: session.token })))['id']!
+  jwksUri = (await jsonOf(send(`${api.url}/.well-known/openid-configuration`)))['jwks_uri']!
   service = await startService(api.url)
-}, 60_000)
+})
 
 afterAll(async () => {
   for (const { process, exit } of services) {
     process.kill()
     await exit
   }
-  await api?.stop()
-  project.remove()
-  await dropDatabase(DB)
 })
 
 /** Runs the example as its `npm start` does, with its packages from here. */
 async function startService(ISSUER: string): Promise<string> {
   const command = [process.execPath, join(EXAMPLE, 'Service.js')]
-  const started = run(project.folder, command, { ISSUER, AUDIENCE, PORT: '0' })
+  const started = run(api.folder, command, { ISSUER, AUDIENCE, PORT: '0' })
   services.push(started)
   const url = () => /The service is at (http\S+)/.exec(started.output())?.[1]
   await until(() => {
@@ -68,11 +60,33 @@ async function startService(ISSUER: string): Promise<string> {
   return url()!
 }
 
+/** The API under a name of its own, to be counted at and taken away, while the API itself serves other files. */
+async function startFront() {
+  const paths: string[] = []
+  const server = createHttpServer((incoming, outgoing) => {
+    paths.push(incoming.url!)
+    void fetch(api.url + incoming.url)
+      .then((answer) => answer.text())
+      .then((text) => outgoing.end(text.replaceAll(api.url, url)))
+  })
+  await new Promise<void>((done) => server.listen(0, 'localhost', done))
+  const url = `http://localhost:${(server.address() as AddressInfo).port}`
+  return {
+    url,
+    asked: (path: string) => paths.filter((each) => each === path).length,
+    stop: () =>
+      new Promise((done) => {
+        server.close(done)
+        server.closeAllConnections()
+      }),
+  }
+}
+
 const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
 const get = (path: string, headers: Record<string, string> = {}) => fetch(service + path, { headers })
 
 /** A token of this API, with members of claims and header replaced. */
-const token = (body = {}, head = {}, key = first) => forge(key, { head, body: { ...parties(), ...body } })
+const token = (body = {}, head = {}, key = first!) => forge(key, { head, body: { ...parties(), ...body } })
 const parties = () => ({ iss: api.url, aud: AUDIENCE })
 
 /** The token of the session, with another role written into it. */
@@ -84,8 +98,8 @@ function tampered(): string {
 
 /** HS256 with the public key for a secret (CVE-2015-9235). */
 function confused(): string {
-  const secret = createPublicKey({ key: publicKeys({ keys: [first] }).keys[0]!, format: 'jwk' })
-  const input = `${encode(header(first, { alg: 'HS256' }))}.${encode(claims(parties()))}`
+  const secret = createPublicKey({ key: publicKeys({ keys: [first!] }).keys[0]!, format: 'jwk' })
+  const input = `${encode(header(first!, { alg: 'HS256' }))}.${encode(claims(parties()))}`
   const pem = secret.export({ format: 'pem', type: 'spki' })
   return `${input}.${createHmac('sha256', pem).update(input).digest('base64url')}`
 }
@@ -100,7 +114,7 @@ const bad = [
   },
   {
     name: 'a foreign key under our kid',
-    of: () => token({}, { kid: first.kid }, foreign),
+    of: () => token({}, { kid: first!.kid }, foreign),
     jose: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED',
     aws: 'JwtInvalidSignatureError',
   },
@@ -142,7 +156,7 @@ const bad = [
   },
   {
     name: 'no signature',
-    of: () => `${encode(header(first, { alg: 'none' }))}.${encode(claims(parties()))}.`,
+    of: () => `${encode(header(first!, { alg: 'none' }))}.${encode(claims(parties()))}.`,
     jose: 'ERR_JOSE_ALG_NOT_ALLOWED',
     aws: 'JwtParseError',
   },
@@ -260,17 +274,19 @@ describe('the Express service', () => {
   })
 
   test('does not ask the API for each of a hundred made-up kids, and takes good tokens meanwhile', async () => {
-    const fresh = await startService(api.url)
-    const seen = () => api.output().match(/GET \/\.well-known\/jwks\.json/g)!.length
-    const before = seen()
+    const front = await startFront()
+    const fresh = await startService(front.url)
+    const ofFront = { iss: front.url }
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, i) =>
-        fetch(`${fresh}/whoami`, { headers: bearer(token({}, { kid: `made-up-${i}` })) }),
+        fetch(`${fresh}/whoami`, { headers: bearer(token(ofFront, { kid: `made-up-${i}` })) }),
       ),
     )
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401]))
-    expect((await fetch(`${fresh}/whoami`, { headers: bearer(session.token) })).status).toBe(200)
-    expect(seen() - before).toBeLessThan(5)
+    expect((await fetch(`${fresh}/whoami`, { headers: bearer(token(ofFront)) })).status).toBe(200)
+    expect(front.asked('/.well-known/jwks.json')).toBeGreaterThan(0)
+    expect(front.asked('/.well-known/jwks.json')).toBeLessThan(5)
+    await front.stop()
   })
 
   test('answers 503 while keys cannot be had, and not 401', async () => {
@@ -292,16 +308,20 @@ describe('the Express service', () => {
   })
 
   test('goes on with the keys that it has when the API is away, and a new one cannot begin', async () => {
-    expect((await get('/whoami', bearer(session.token))).status).toBe(200)
-    await api.stop()
-    expect((await get('/whoami', bearer(session.token))).status).toBe(200)
-    expect((await get('/whoami', bearer(tampered()))).status).toBe(401)
-    const cold = await startService(api.url)
-    expect((await fetch(`${cold}/whoami`, { headers: bearer(session.token) })).status).toBe(503)
+    const front = await startFront()
+    const warm = await startService(front.url)
+    const whoami = async (at: string, text: string) =>
+      (await fetch(`${at}/whoami`, { headers: bearer(text) })).status
+    const good = token({ iss: front.url })
+    expect(await whoami(warm, good)).toBe(200)
+    await front.stop()
+    expect(await whoami(warm, good)).toBe(200)
+    expect(await whoami(warm, token({ iss: front.url }, { kid: first!.kid }, foreign))).toBe(401)
+    expect(await whoami(await startService(front.url), good)).toBe(503)
   })
 
   test('does not start without ISSUER', async () => {
-    const started = run(project.folder, [process.execPath, join(EXAMPLE, 'Service.js')])
+    const started = run(api.folder, [process.execPath, join(EXAMPLE, 'Service.js')])
     expect(await started.exit).toBe(1)
     expect(started.output()).toContain('Set ISSUER to the URL of the authentication API')
   })

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { freePort } from '../../local/Ports.ts'
 import { generateSecrets } from '../../plugin/Secrets.ts'
 import { copyProject, sls } from '../../support/project.ts'
+import { checkSettings } from '../support/plugin.ts'
 
 const project = copyProject()
 const secretsFile = join(project.folder, 'secrets.json')
@@ -32,28 +33,31 @@ describe('one clear sentence, exit code 1 and no stack', () => {
       content: () => JSON.stringify({ ...secrets(), PEPPER: undefined }),
       want: 'Missing settings: PEPPER.',
     },
-    {
-      name: 'no mongod to be had',
-      // Nothing on the PATH (neither mongod nor python3), nothing fetched before, and nobody to download from.
-      environment: { PATH: '/nowhere', HOME: project.folder, MONGOMS_DOWNLOAD_MIRROR: 'http://127.0.0.1:9' },
-      want: 'There is no MongoDB to be had',
-    },
-  ])('for $name', async ({ content, environment = {}, want }) => {
+  ])('for $name', async ({ content, want }) => {
     const before = readFileSync(secretsFile, 'utf8')
-    if (content) writeFileSync(secretsFile, content())
+    writeFileSync(secretsFile, content())
     try {
-      const run = sls(
-        project.folder,
-        ['offline', '--httpPort', String(await freePort('localhost'))],
-        environment,
-      )
-      expect(await run.exit).toBe(1)
-      expect(run.output().split(want)).toHaveLength(2)
-      expect(run.output()).not.toMatch(/^\s+at /m)
-      expect(run.output()).not.toContain('s3cret')
+      const { said, refusal } = await checkSettings(project.folder, 'offline')
+      expect(said).toBe('')
+      expect(refusal!.split(want)).toHaveLength(2)
+      expect(refusal).not.toMatch(/^\s+at /m)
+      expect(refusal).not.toContain('s3cret')
     } finally {
       writeFileSync(secretsFile, before)
     }
+  })
+
+  // The one that is a process, and shows what the framework makes of such a refusal.
+  test('for no mongod to be had', async () => {
+    // Nothing on the PATH (neither mongod nor python3), nothing fetched before, and nobody to download from.
+    const run = sls(project.folder, ['offline', '--httpPort', String(await freePort('localhost'))], {
+      PATH: '/nowhere',
+      HOME: project.folder,
+      MONGOMS_DOWNLOAD_MIRROR: 'http://127.0.0.1:9',
+    })
+    expect(await run.exit).toBe(1)
+    expect(run.output().split('There is no MongoDB to be had')).toHaveLength(2)
+    expect(run.output()).not.toMatch(/^\s+at /m)
   })
 
   test('for a port that is taken', async () => {
@@ -61,10 +65,9 @@ describe('one clear sentence, exit code 1 and no stack', () => {
     const port = await new Promise<number>((done) => {
       other.listen({ port: 0, host: 'localhost' }, () => done((other.address() as { port: number }).port))
     })
-    const run = sls(project.folder, ['offline', '--httpPort', String(port)])
-    expect(await run.exit).toBe(1)
-    expect(run.output()).toContain(`Port ${port} is taken.`)
-    expect(run.output()).not.toMatch(/^\s+at /m)
+    const { refusal } = await checkSettings(project.folder, 'offline', {}, { httpPort: String(port) })
+    expect(refusal).toContain(`Port ${port} is taken.`)
+    expect(refusal).not.toMatch(/^\s+at /m)
     await new Promise((done) => other.close(done))
   })
 })

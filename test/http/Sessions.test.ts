@@ -5,23 +5,15 @@
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { databaseUri, dropDatabase } from '../support/database.ts'
+import { codeOf, jsonOf, send } from '../../support/http.ts'
 import { type Api, copyProject, startApi, tsx } from '../../support/project.ts'
+import { APP, sharedApi, type SharedApi } from '../support/shared.ts'
 
-const DB = databaseUri()
-const APP = 'https://app.example.com'
 const PASSWORD = 'a horse on the moon'
-const project = copyProject()
-let api: Api
+let api: SharedApi
 
 beforeAll(async () => {
-  api = await startApi(project.folder, { environment: { DB, BCRYPT_COST: '4', CORS_ORIGIN: APP } })
-}, 60_000)
-
-afterAll(async () => {
-  await api?.stop()
-  project.remove()
-  await dropDatabase(DB)
+  api = await sharedApi('api')
 })
 
 interface Session {
@@ -36,25 +28,13 @@ const call = (
   method: string,
   path: string,
   token = '',
-  body?: unknown,
+  json?: unknown,
   headers: Record<string, string> = {},
-) =>
-  fetch(api.url + path, {
-    method,
-    headers: {
-      ...(token && { Authorization: `Bearer ${token}` }),
-      ...(body !== undefined && { 'Content-Type': 'application/json' }),
-      ...headers,
-    },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  })
-
-const codeOf = async (answer: Response): Promise<string | number> =>
-  answer.ok ? answer.status : ((await answer.json()) as { code: string }).code
+) => send(api.url + path, { method, token, json, headers })
 
 async function enter(path: '/register' | '/login', email: string): Promise<Session> {
   const body = { email, password: PASSWORD, ...(path === '/register' && { name: 'Ann' }) }
-  const session = (await (await call('POST', path, '', body)).json()) as Session
+  const session = await jsonOf<Session>(call('POST', path, '', body))
   const [, payload] = session.token.split('.') as [string, string]
   const { sub, sid } = JSON.parse(Buffer.from(payload, 'base64url').toString()) as {
     sub: string
@@ -64,14 +44,14 @@ async function enter(path: '/register' | '/login', email: string): Promise<Sessi
 }
 
 let people = 0
-const newUser = () => enter('/register', `user${++people}@example.com`)
+const newUser = () => enter('/register', `session-user${++people}@example.com`)
 
 const me = async ({ token }: Session) => codeOf(await call('GET', '/me', token))
 const refresh = async ({ refreshToken }: Session) => call('POST', '/refresh', '', { refreshToken })
 
 async function newAdmin(): Promise<Session> {
   const { email } = await newUser()
-  const command = tsx(project.folder, ['commands/Admin.ts', 'grant', email], { DB })
+  const command = tsx(api.folder, ['commands/Admin.ts', 'grant', email], { DB: api.environment['DB']! })
   expect([await command.exit, command.output()]).toEqual([0, expect.stringContaining('is admin')])
   return enter('/login', email)
 }
@@ -167,8 +147,9 @@ test('a refresh token that comes twice ends the session, and its access token wi
   expect(await codeOf(await refresh(afterNext))).toBe('invalid_refresh_token')
   await setTimeout(5_000)
   expect(await me(afterNext)).toBe('invalid_token')
-  expect(api.output()).toContain('"event":"authn_token_reuse"')
-  expect(api.output()).not.toContain(session.refreshToken)
+  const output = await api.output()
+  expect(output).toContain('"event":"authn_token_reuse"')
+  expect(output).not.toContain(session.refreshToken)
 })
 
 test('a browser can keep its refresh token in a cookie, over plain http on localhost and from another origin', async () => {
@@ -207,9 +188,9 @@ test('an authorizer that has just started lets nobody in while the database is a
   let other: Api | undefined
   try {
     // The same deployment, in a container of its own.
-    copyFileSync(join(project.folder, 'secrets.json'), join(second.folder, 'secrets.json'))
+    copyFileSync(join(api.folder, 'secrets.json'), join(second.folder, 'secrets.json'))
     other = await startApi(second.folder, {
-      environment: { DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
+      environment: { ...api.environment, DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
     })
     const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
     expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])

@@ -14,21 +14,26 @@ import { dropDatabase } from '../support/database.ts'
 import { authorizerEvent, METHOD_ARN, request } from '../../support/events.ts'
 import { forge, type Jwk, newKey, PARTIES } from '../support/forge.ts'
 import { allows } from '../support/gateway.ts'
-import { newSettings } from '../../support/newSettings.ts'
-import { type Packages, packageFunctions } from '../../support/packages.ts'
+import type { Packages } from '../../support/packages.ts'
+import { sharedPackages } from '../support/shared.ts'
 import { vectors } from '../support/vectors.ts'
 
 const DB = process.env['DB']!
 const UNAUTHORIZED = 'thrown: Unauthorized'
 let built: Packages
 let container: Container
+const settings = {
+  DB,
+  VERIFICATION_KEYS: JSON.stringify(publicKeys({ keys: [first, second] })),
+  ISSUER: PARTIES.issuer,
+  AUDIENCE: PARTIES.audience,
+}
 /** The tokens that it was sent, of which its log must hold nothing. */
 let sent: string[]
 
 beforeAll(async () => {
-  const keys = JSON.stringify({ keys: [first, second] })
-  built = await packageFunctions({ ...newSettings(), DB, SIGNING_KEYS: keys, BCRYPT_COST: '4' })
-}, 60_000)
+  built = await sharedPackages()
+})
 
 afterAll(async () => {
   built?.remove()
@@ -40,7 +45,7 @@ afterAll(async () => {
 function withAuthorizer(environment?: () => Record<string, string>) {
   beforeAll(() => {
     sent = []
-    container = startContainer(built, 'verifyToken', environment?.())
+    container = startContainer(built, 'verifyToken', { ...settings, ...environment?.() })
   })
   afterAll(() => container.stop())
 }
@@ -176,7 +181,7 @@ describe('of genuine tokens', () => {
     const event = authorizerEvent(forge(first, { body: { sub: 'f'.repeat(24), sid: 'nowhere' } }))
     const outcome = (await container.invoke(event)) as { returned: APIGatewayAuthorizerResult }
     expect(allows(outcome.returned, METHOD_ARN)).toBe(true)
-    const me = startContainer(built, 'me')
+    const me = startContainer(built, 'me', { DB })
     const authorizer = outcome.returned.context as Record<string, string>
     const answer = (await me.invoke(request({ authorizer }))) as { returned: APIGatewayProxyResult }
     await me.stop()

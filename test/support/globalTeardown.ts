@@ -1,3 +1,3 @@
 export default async function globalTeardown() {
-  await (globalThis as { stopTestServer?: () => Promise<void> }).stopTestServer?.()
+  await (globalThis as { endTests?: () => Promise<void> }).endTests?.()
 }

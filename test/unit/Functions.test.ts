@@ -86,12 +86,12 @@ test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) =>
   {
     name: 'a handler that is not there',
     change: (functions) => (functions['me']!.handler = 'auth/AuthHandler.you'),
-    want: 'auth/AuthHandler.you is not a declared handler.',
+    want: 'auth/AuthHandler.you of serverless.yml is not exported.',
   },
   {
     name: 'a handler that declares nothing',
     change: (functions) => (functions['me']!.handler = 'auth/Tokens.signer'),
-    want: 'auth/Tokens.signer is not a declared handler.',
+    want: 'auth/Tokens.signer does not declare the route GET /me of serverless.yml.',
   },
   {
     name: 'a protected route that no role may call',

@@ -2,16 +2,22 @@
  * A whole rotation of the signing key with the real commands, under load, in which no request fails. As on AWS, old
  * and new functions serve side by side during a deployment.
  */
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer, request, type Server } from 'node:http'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { text } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { type KeyRing, verifier } from '../../auth/Tokens.ts'
 import { freePort } from '../../local/Ports.ts'
-import { generateSecrets } from '../../plugin/Secrets.ts'
-import { databaseUri, dropDatabase } from '../support/database.ts'
-import { type Api, copyProject, run, startApi } from '../../support/project.ts'
+import { generateSecrets, Secrets } from '../../plugin/Secrets.ts'
+import { jsonOf, send, type Sent } from '../../support/http.ts'
+import { newSettings } from '../../support/newSettings.ts'
+import { copyProject, run } from '../../support/project.ts'
 import { until } from '../../support/until.ts'
+import { databaseUri, dropDatabase } from '../support/database.ts'
+import { type Deployment, startDeployment } from '../support/deployment.ts'
+import { recordDeployed } from '../support/plugin.ts'
+import { sharedPackages } from '../support/shared.ts'
 
 const MINUTE = 60_000
 /** How long clients keep a token, and services a JWKS: as long as they may. */
@@ -21,52 +27,57 @@ const CLIENTS = 3
 const ENOUGH = 25
 
 const DB = databaseUri()
-// Two copies, since two `sls offline` in one folder would overwrite each other's bundles.
-const projects = [copyProject(), copyProject()]
-let [live, next] = projects.map(({ folder }) => folder) as [string, string]
-const secrets = () => join(live, 'secrets.json')
+const { folder, remove } = copyProject()
+const secrets = join(folder, 'secrets.json')
 
-interface Version extends Api {
+interface Version extends Deployment {
   /** Requests that it has taken, and those of them that it has not answered yet. */
   taken: number
   open: number
 }
 /** What serves now: two of them during a deployment. */
 let versions: Version[] = []
+let built: Awaited<ReturnType<typeof sharedPackages>>
 let gateway: Server
 let url: string
 
 /** Sends each request to one of the versions. */
 function route(): Server {
-  // Clients keep their connections, and one that is closed as it is used would be a failure of the test's own.
-  return createServer({ keepAliveTimeout: 0 }, (incoming, outgoing) => {
+  return createServer((incoming, outgoing) => {
     const version = versions[Math.floor(Math.random() * versions.length)]!
     version.taken++
     version.open++
     outgoing.once('close', () => version.open--)
     const { method, headers } = incoming
-    const passedOn = request(version.url + incoming.url, { method, headers, agent: false }, (answer) => {
-      outgoing.writeHead(answer.statusCode!, answer.headers)
-      answer.pipe(outgoing)
-    })
-    passedOn.once('error', () => outgoing.writeHead(502).end())
-    incoming.pipe(passedOn)
+    void text(incoming)
+      .then((body) => version.answer(method!, incoming.url!, headers as Record<string, string>, body))
+      .catch((error: Error) => ({ statusCode: 502, body: error.message }))
+      .then(({ statusCode, body }) => outgoing.writeHead(statusCode).end(body))
   })
 }
 
 /** Serves with the secrets of now, at first beside what serves already. */
-async function deploy(): Promise<void> {
-  const [folder, old] = [versions.length > 0 ? next : live, versions[0]]
-  if (old) {
-    copyFileSync(secrets(), join(folder, 'secrets.json'))
-    ;[live, next] = [next, live]
+const deploy = () => recordDeployed(folder, { meanwhile: replaceVersion })
+
+async function replaceVersion(): Promise<void> {
+  const settings = new Secrets(folder, 'dev', {})
+  const version = {
+    ...startDeployment(built, {
+      DB,
+      SIGNING_KEYS: settings.get('SIGNING_KEYS')!,
+      VERIFICATION_KEYS: settings.get('VERIFICATION_KEYS')!,
+      ISSUER: url,
+      AUDIENCE: url,
+      // One person logs in all the time.
+      LIMITS: JSON.stringify({ loginsPerEmail: 1_000_000 }),
+      MAIL_FUNCTION_URL: newSettings().MAIL_FUNCTION_URL,
+    }),
+    taken: 0,
+    open: 0,
   }
-  // One person logs in all the time.
-  const LIMITS = JSON.stringify({ loginsPerEmail: 1_000_000 })
-  const environment = { DB, BCRYPT_COST: '4', ISSUER: url, AUDIENCE: url, LIMITS }
-  const version = { ...(await startApi(folder, { environment })), taken: 0, open: 0 }
   versions.push(version)
-  if (!old) return
+  const [old] = versions as [Version]
+  if (old === version) return
   const before = old.taken
   await until(() => Math.min(old.taken - before, version.taken) >= ENOUGH, 'requests at both versions')
   versions = [version]
@@ -85,14 +96,14 @@ function pass(milliseconds: number): void {
       new Date(Date.parse(time) - milliseconds).toISOString(),
     )
   moved += milliseconds
-  writeFileSync(secrets(), earlier(readFileSync(secrets(), 'utf8')))
+  writeFileSync(secrets, earlier(readFileSync(secrets, 'utf8')))
 }
 
 async function keys(...args: string[]): Promise<{ status: number | null; said: string }> {
-  const command = run(live, ['npm', 'run', '--silent', 'keys', '--', ...args])
+  const command = run(folder, ['npm', 'run', '--silent', 'keys', '--', ...args])
   return { status: await command.exit, said: command.output() }
 }
-const keyRing = () => (JSON.parse(readFileSync(secrets(), 'utf8')) as { SIGNING_KEYS: KeyRing }).SIGNING_KEYS
+const keyRing = () => (JSON.parse(readFileSync(secrets, 'utf8')) as { SIGNING_KEYS: KeyRing }).SIGNING_KEYS
 const kidOf = (token: string) =>
   (JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid: string }).kid
 
@@ -101,19 +112,13 @@ let served = 0
 /** How often each key was met in a token that was used. */
 const used = new Map<string, number>()
 
-async function call(path: string, options: RequestInit = {}): Promise<Record<string, string>> {
-  const response = await fetch(url + path, options)
-  const text = await response.text()
+async function call(path: string, sent: Sent = {}): Promise<Record<string, string>> {
+  const response = await send(url + path, sent)
   served++
-  if (response.status >= 300) throw new Error(`${path} answered ${response.status}: ${text}`)
-  return JSON.parse(text) as Record<string, string>
+  if (response.status >= 300) throw new Error(`${path} answered ${response.status}: ${await response.text()}`)
+  return jsonOf(response)
 }
-const post = (path: string, body: object) =>
-  call(path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(body),
-  })
+const post = (path: string, json: object) => call(path, { json })
 
 /** Somebody who keeps all tokens while they are good, and a service that keeps the keys while it may. */
 async function client(account: { email: string; password: string }, signal: AbortSignal): Promise<void> {
@@ -121,7 +126,7 @@ async function client(account: { email: string; password: string }, signal: Abor
   let service = { verify: verifier({ keys: [] }, { issuer: url, audience: url }), since: -Infinity }
   while (!signal.aborted) {
     // The new version should get some of the machine to start on.
-    await setTimeout(100)
+    await setTimeout(50)
     try {
       tokens = tokens.filter(({ since }) => now() < since + TOKEN_KEPT)
       if (tokens.length === 0 || Math.random() < 0.2) {
@@ -129,7 +134,7 @@ async function client(account: { email: string; password: string }, signal: Abor
         tokens.push({ token: (await post('/login', account))['token']!, since })
       }
       const { token } = tokens[Math.floor(Math.random() * tokens.length)]!
-      await call('/me', { headers: { Authorization: `Bearer ${token}` } })
+      await call('/me', { token })
       if (now() >= service.since + JWKS_KEPT) {
         const since = now()
         const jwks = (await call('/.well-known/jwks.json')) as unknown as KeyRing
@@ -144,17 +149,21 @@ async function client(account: { email: string; password: string }, signal: Abor
 }
 
 beforeAll(async () => {
+  built = await sharedPackages()
   const port = await freePort('127.0.0.1')
   url = `http://127.0.0.1:${port}`
   gateway = route().listen(port, '127.0.0.1')
-  generateSecrets(live)
+  // Those of the file, not of the environment, are deployed.
+  delete process.env['SIGNING_KEYS']
+  generateSecrets(folder)
   await deploy()
-}, 60_000)
+})
 
 afterAll(async () => {
   await Promise.all(versions.map((version) => version.stop()))
-  gateway.close()
-  for (const { remove } of projects) remove()
+  gateway?.close()
+  built?.remove()
+  remove()
   await dropDatabase(DB)
 })
 

@@ -1,0 +1,90 @@
+/**
+ * The plugin in this process, called as the framework calls it for a command: without a second of start for each case.
+ */
+import { AuthPlugin } from '../../plugin/Plugin.ts'
+import { cleanEnvironment } from '../../support/project.ts'
+
+type Serverless = ConstructorParameters<typeof AuthPlugin>[0]
+
+/** The framework's own class of errors: of these it prints the message and no stack, and ends with 1. */
+class Refusal extends Error {}
+
+/** The hook by which the plugin checks the settings of a command. */
+const HOOKS = {
+  package: 'before:package:initialize',
+  deploy: 'before:package:initialize',
+  offline: 'before:offline:start',
+} as const
+
+/** A plugin of a project in a folder, for a command. */
+function loadPlugin(
+  folder: string,
+  command: keyof typeof HOOKS,
+  { stage = 'dev', options = {} }: { stage?: string; options?: Record<string, unknown> } = {},
+) {
+  let said = ''
+  const serverless = {
+    serviceDir: folder,
+    processedInput: { commands: [command] },
+    classes: { Error: Refusal },
+    service: {
+      provider: { stage },
+      package: {},
+      custom: {
+        'serverless-offline': {},
+        esbuild: {},
+        mailFunction: 'auth-dev-mail',
+        throttle: { rateLimit: 100, burstLimit: 200 },
+      },
+      functions: {},
+      resources: { Resources: {} },
+    },
+  } as unknown as Serverless
+  const plugin = new AuthPlugin(serverless, options, {
+    writeText: (text) => (said += `${text}\n`),
+    log: { error: () => undefined, warning: () => undefined },
+  })
+  return { plugin, said: () => said }
+}
+
+/**
+ * Lets the plugin check the settings of a command.
+ * @param environment of somebody who has set nothing else
+ * @returns what it prints, and the sentence with which it stops the command
+ */
+export async function checkSettings(
+  folder: string,
+  command: keyof typeof HOOKS,
+  environment: NodeJS.ProcessEnv = {},
+  options: Record<string, unknown> = {},
+): Promise<{ said: string; refusal: string | undefined }> {
+  const before = process.env
+  process.env = cleanEnvironment(environment)
+  const { plugin, said } = loadPlugin(folder, command, { options })
+  try {
+    await plugin.hooks[HOOKS[command]]()
+    return { said: said(), refusal: undefined }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    return { said: said(), refusal: error.message }
+  } finally {
+    process.env = before
+  }
+}
+
+/** Lets the plugin record a deployment of the keys in the secrets file, which it reads before and writes after it. */
+export async function recordDeployed(
+  folder: string,
+  {
+    stage = 'dev',
+    options = {},
+    meanwhile = () => {},
+  }: { stage?: string; options?: Record<string, unknown>; meanwhile?: () => void | Promise<void> } = {},
+): Promise<string> {
+  const { plugin, said } = loadPlugin(folder, 'deploy', { stage, options })
+  const { resolve } = plugin.configurationVariablesSources.setting
+  await resolve({ address: 'DB', resolveVariable: async () => stage })
+  await meanwhile()
+  plugin.hooks['after:deploy:deploy']()
+  return said()
+}
