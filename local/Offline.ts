@@ -156,7 +156,7 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
   const functions = new Functions(service.provider, isVerbose ? print : printer(print))
   Object.assign(LambdaFunctionPool.prototype, {
     start: () => undefined,
-    cleanup: () => functions.stop(),
+    cleanup: () => functions.renew(),
     get: (key: string, definition: Definition) => {
       let event: unknown
       return {
