@@ -45,6 +45,7 @@ export class AuthPlugin {
   readonly #write: (text: string) => void
   readonly #log: Log
   #secrets: Secrets | undefined
+  #readyOffline = async (): Promise<void> => undefined
 
   readonly configurationVariablesSources = {
     setting: {
@@ -71,6 +72,9 @@ export class AuthPlugin {
     // `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
     'before:offline:start:init': () => this.#prepareOffline(),
+    // Before serverless-offline's own, and after the bundles are made.
+    'offline:start': () => this.#orError(this.#readyOffline),
+    'offline:start:init': () => this.#orError(this.#readyOffline),
     'offline:functionsUpdated:cleanup': () => restUntilNextBuild(),
   }
 
@@ -163,7 +167,7 @@ export class AuthPlugin {
     }
     const wrong = await connectionStringError(secrets.get('DB'))
     if (wrong) throw this.#error(wrong)
-    await this.#orError(() =>
+    this.#readyOffline = await this.#orError(() =>
       prepareOffline({
         service,
         folder: serviceDir,
