@@ -81,11 +81,10 @@ export class Functions {
     }
   }
 
-  /** Ends all containers; the next call starts new ones, with the bundles as they are then. */
-  async stop(): Promise<void> {
-    const threads = [...this.#threads.values()]
+  /** Starts new containers from now on, with the bundles as they are then; the old ones end when they are done. */
+  renew(): void {
+    for (const thread of this.#threads.values()) thread.retire()
     this.#threads.clear()
-    await Promise.all(threads.map((thread) => thread.stop()))
   }
 
   #poolOf(name: string): Pool {
@@ -106,7 +105,7 @@ export class Functions {
     container: number,
   ): Promise<unknown> {
     let thread = this.#threads.get(threadName)
-    if (!thread?.isAlive) {
+    if (!thread || thread.hasEnded) {
       thread = new Thread(this.#print)
       this.#threads.set(threadName, thread)
     }
@@ -137,7 +136,7 @@ export class Functions {
     })
     const expiry = setTimeout(timeout, undefined, { signal: ended.signal }).then(() => {
       // A handler that does not come back cannot be stopped alone.
-      void thread.stop()
+      thread.stop()
       throw new Error('[504] - Lambda timeout.')
     })
     expiry.catch(() => undefined)
@@ -188,14 +187,15 @@ class Thread {
     string,
     { resolve: (result: unknown) => void; reject: (error: unknown) => void }
   >()
-  isAlive = true
+  #isRetired = false
+  hasEnded = false
 
   constructor(print: (line: string) => void) {
     this.#worker = new Worker(new URL('./thread.mjs', import.meta.url), {
       env: {},
       stdout: true,
       stderr: true,
-      // The standard 48 MB for new objects would never be collected.
+      // Left alone, it would fill 48 MB with what nobody needs any more before it looks.
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     })
     for (const stream of [this.#worker.stdout, this.#worker.stderr]) byLine(stream, print)
@@ -204,9 +204,10 @@ class Thread {
       this.#calls.delete(id)
       if ('error' in outcome) call?.reject(outcome.error)
       else call?.resolve(outcome.result)
+      if (this.#isRetired) this.retire()
     })
     this.#worker.on('error', (error) => this.#end(error))
-    this.#worker.on('exit', () => this.#end(new Error('The functions were stopped.')))
+    this.#worker.on('exit', () => this.#end(new Error('The thread of this function has ended.')))
   }
 
   call(call: Call): Promise<unknown> {
@@ -216,13 +217,19 @@ class Thread {
     })
   }
 
-  async stop(): Promise<void> {
-    this.isAlive = false
-    await this.#worker.terminate()
+  /** Ends it once nothing runs in it. */
+  retire(): void {
+    this.#isRetired = true
+    if (this.#calls.size === 0) this.stop()
+  }
+
+  stop(): void {
+    this.hasEnded = true
+    void this.#worker.terminate()
   }
 
   #end(error: Error): void {
-    this.isAlive = false
+    this.hasEnded = true
     for (const { reject } of this.#calls.values()) reject(error)
     this.#calls.clear()
   }

@@ -25,16 +25,21 @@ export async function startMailbox(folder: string, print: (line: string) => void
     disableReverseLookup: true,
     // What may register is for the API to decide.
     lenientAddressParsing: true,
-    onData: (stream, { envelope }, done) => {
-      keep(stream, envelope.rcptTo.map(({ address }) => address).join(', '), folder).then(
-        (line) => {
-          print(line)
-          done()
-        },
-        (error: Error) => done(error),
-      )
-    },
+    onData: (stream, { envelope }, done) => void take(stream, envelope.rcptTo, done),
   })
+  const take = async (
+    stream: Readable,
+    recipients: { address: string }[],
+    done: (error?: Error) => void,
+  ): Promise<void> => {
+    let failure: Error | undefined
+    try {
+      print(await keep(stream, recipients.map(({ address }) => address).join(', '), folder))
+    } catch (error) {
+      failure = error as Error
+    }
+    done(failure)
+  }
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(0, LOOPBACK, resolve)

@@ -78,10 +78,11 @@ export function restUntilNextBuild(): void {
 }
 
 /**
- * Prepares everything for `sls offline` to start.
- * @throws Error with a sentence for the user
+ * Prepares everything for `sls offline` to start, before the bundles are made.
+ * @returns what has to be waited for after that
+ * @throws Error with a sentence for the user, as what it returns
  */
-export async function prepareOffline(laptop: Laptop): Promise<void> {
+export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void>> {
   const { service, folder, options, setting, print } = laptop
   if (process.env['npm_lifecycle_event'] === 'start') endWithParent()
   const offline = service.custom['serverless-offline']
@@ -98,31 +99,38 @@ export async function prepareOffline(laptop: Laptop): Promise<void> {
   // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
   const lambdaPort = Number(options['lambdaPort'] ?? (offline['lambdaPort'] = await freePort(host)))
   const url = `http://${host}:${port}`
-  const DB = setting('DB') ? undefined : await startDatabase(print, join(folder, LOCAL_FOLDER))
-  const local: Partial<Record<SettingName, string>> = {
+  // A second that is better spent making the bundles.
+  const database = setting('DB') ? undefined : startDatabase(print, join(folder, LOCAL_FOLDER))
+  database?.catch(() => undefined) // it is awaited later
+  const mailbox = setting('SMTP_URL') ? undefined : await startMailbox(join(folder, MAIL_FOLDER), print)
+  const give = (settings: Partial<Record<SettingName, string>>) => {
+    for (const { environment = {} } of Object.values(service.functions)) {
+      for (const [name, value] of Object.entries(settings)) if (name in environment) environment[name] = value
+    }
+  }
+  give({
     API_ID: OFFLINE_API_ID,
     MAIL_FUNCTION_URL: `http://${host}:${lambdaPort}/2015-03-31/functions/${service.custom.mailFunction}/invocations`,
     ...(!setting('APP_URL') && !setting('ISSUER') && { APP_URL: url }),
     ...(!setting('ISSUER') && { ISSUER: url }),
     ...(!setting('ISSUER') && !setting('AUDIENCE') && { AUDIENCE: url }),
-    ...(DB && { DB: `${DB.uri}/${DATABASE_NAME}` }),
-    ...(!setting('SMTP_URL') && {
-      SMTP_URL: await startMailbox(join(folder, MAIL_FOLDER), print),
-      ...(!setting('MAIL_FROM') && { MAIL_FROM: 'Auth <no-reply@localhost.localdomain>' }),
-    }),
-  }
-  for (const { environment = {} } of Object.values(service.functions)) {
-    for (const [name, value] of Object.entries(local)) if (name in environment) environment[name] = value
-  }
+    ...(mailbox && { SMTP_URL: mailbox }),
+    ...(mailbox && !setting('MAIL_FROM') && { MAIL_FROM: 'Auth <no-reply@localhost.localdomain>' }),
+  })
+  const inFolder = (path: string) => relative(process.cwd(), join(folder, path))
   const where = [
-    DB
-      ? `The database is at ${DB.uri}, its data in ${relative(process.cwd(), join(folder, LOCAL_FOLDER))}.`
-      : 'The database is the one in DB.',
-    setting('SMTP_URL')
-      ? 'Mails go to the server in SMTP_URL.'
-      : `Mails are kept in ${relative(process.cwd(), join(folder, MAIL_FOLDER))}, and their links are printed here.`,
+    'The database is the one in DB.',
+    mailbox
+      ? `Mails are kept in ${inFolder(MAIL_FOLDER)}, and their links are printed here.`
+      : 'Mails go to the server in SMTP_URL.',
   ]
   await takeOver(laptop, url, () => print(tour(url, where)))
+  return async () => {
+    if (!database) return
+    const { uri } = await database
+    give({ DB: `${uri}/${DATABASE_NAME}` })
+    where[0] = `The database is at ${uri}, its data in ${inFolder(LOCAL_FOLDER)}.`
+  }
 }
 
 /** serverless-offline offers no way to its parts, so their public methods are replaced. */
@@ -156,7 +164,7 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
   const functions = new Functions(service.provider, isVerbose ? print : printer(print))
   Object.assign(LambdaFunctionPool.prototype, {
     start: () => undefined,
-    cleanup: () => functions.stop(),
+    cleanup: () => functions.renew(),
     get: (key: string, definition: Definition) => {
       let event: unknown
       return {

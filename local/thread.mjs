@@ -27,10 +27,14 @@ async function run({ container, file, handler, event, context, deadline }) {
   return module[handler](event, { ...context, getRemainingTimeInMillis: () => deadline - Date.now() })
 }
 
+/** @type {Map<string, NodeJS.ProcessEnv>} */
+const containers = new Map()
+
 parentPort?.on('message', (/** @type {import('./Functions.ts').Call} */ call) => {
-  const { id } = call
+  const { id, container } = call
+  if (!containers.has(container)) containers.set(container, call.environment)
   environments
-    .run(call.environment, () => run(call))
+    .run(/** @type {NodeJS.ProcessEnv} */ (containers.get(container)), () => run(call))
     .then((result) => parentPort?.postMessage({ id, result }))
     .catch((error) => parentPort?.postMessage({ id, error }))
 })

@@ -54,6 +54,7 @@ export class AuthPlugin {
   readonly #write: (text: string) => void
   readonly #log: Log
   #secrets: Secrets | undefined
+  #readyOffline = async (): Promise<void> => undefined
   /** Loads a TypeScript module; plugin.mjs replaces it where Node cannot. */
   load: (file: string) => Record<string, unknown> = createRequire(import.meta.url)
 
@@ -82,6 +83,9 @@ export class AuthPlugin {
     // `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
     'before:offline:start:init': () => this.#prepareOffline(),
+    // Before serverless-offline's own, and after the bundles are made.
+    'offline:start': () => this.#orError(this.#readyOffline),
+    'offline:start:init': () => this.#orError(this.#readyOffline),
     'offline:functionsUpdated:cleanup': () => restUntilNextBuild(),
   }
 
@@ -185,7 +189,7 @@ export class AuthPlugin {
     }
     const wrong = await connectionStringError(secrets.get('DB'))
     if (wrong) throw this.#error(wrong)
-    await this.#orError(() =>
+    this.#readyOffline = await this.#orError(() =>
       prepareOffline({
         service,
         folder: serviceDir,

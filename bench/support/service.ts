@@ -19,7 +19,7 @@ export async function start(folder: string, command: string[], first: (url: stri
 
   const began = performance.now()
   // A folder of its own for temporary files too: a fresh copy finds nothing that was compiled before.
-  const { process: child } = run(folder, [...command, ...ports], {}, true)
+  const { process: child, output } = run(folder, [...command, ...ports], {}, true)
   running = child.pid
   const url = `http://localhost:${httpPort}`
   await until(
@@ -38,7 +38,7 @@ export async function start(folder: string, command: string[], first: (url: stri
     running = undefined
   }
   const megabytes = () => tree(child.pid!).reduce((sum, { kilobytes }) => sum + kilobytes, 0) / 1024
-  return { seconds, url, megabytes, stop }
+  return { seconds, url, megabytes, output, stop }
 }
 
 /** A process and all that it has started, with the memory that each holds. */
