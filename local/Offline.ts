@@ -127,7 +127,11 @@ export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void
   await takeOver(laptop, url, () => print(tour(url, where)))
   return async () => {
     if (!database) return
-    const { uri } = await database
+    const { uri } = await database.catch((error: unknown) => {
+      // The watcher of the sources would keep the process alive after the framework has printed this.
+      setTimeout(() => process.exit(1), 500)
+      throw error
+    })
     give({ DB: `${uri}/${DATABASE_NAME}` })
     where[0] = `The database is at ${uri}, its data in ${inFolder(LOCAL_FOLDER)}.`
   }

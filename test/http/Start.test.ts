@@ -35,7 +35,7 @@ const nothingLeft = async ({ url }: { url: string }) => {
 
 describe('a start with nothing set', () => {
   test('makes secrets that only the owner reads, prints three lines that work, and ends by SIGTERM without a trace', async () => {
-    const api = await startApi(project.folder, { npm: true })
+    const api = await startApi(project.folder, { npm: true, quiet: true })
     expect(statSync(secretsFile).mode & 0o777).toBe(0o600)
     expect(Object.keys(JSON.parse(readFileSync(secretsFile, 'utf8')))).toEqual([
       'SIGNING_KEYS',
@@ -43,6 +43,7 @@ describe('a start with nothing set', () => {
       'REFRESH_TOKEN_KEY',
     ])
 
+    expect(api.output().trimEnd().split('\n').length).toBeLessThanOrEqual(15)
     const lines = api.output().match(/^ {2}curl .+$/gm)!
     const [registered, me, users] = lines.map((line) =>
       JSON.parse(execFileSync('sh', ['-c', line.replaceAll('curl ', 'curl -s ')], { encoding: 'utf8' })),
@@ -51,6 +52,8 @@ describe('a start with nothing set', () => {
     expect(me).toMatchObject({ name: 'Ann', roles: ['user'] })
     expect(users).toContainEqual(expect.objectContaining({ name: 'Ann' }))
 
+    await until(() => /^GET \/users 200 \d+ ms$/m.test(api.output()), 'the line of the request')
+    expect(api.output()).not.toContain('"level"')
     expect((await register(api.url, 'bea@example.com')).status).toBe(201)
 
     // Without DB it is this database, which runs.
