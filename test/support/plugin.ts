@@ -40,7 +40,9 @@ function loadPlugin(
       resources: { Resources: {} },
     },
   } as unknown as Serverless
-  const plugin = new LocalPlugin(serverless, options, { writeText: (text) => (said += `${text}\n`) })
+  const write = (text: string) => (said += `${text}\n`)
+  const tools = { writeText: write, log: { error: write, warning: write } }
+  const plugin = new LocalPlugin(serverless, options, tools)
   return { plugin, said: () => said }
 }
 
