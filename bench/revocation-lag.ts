@@ -7,6 +7,7 @@
  *   npx tsx bench/revocation-lag.ts
  */
 import { setTimeout } from 'node:timers/promises'
+import { jsonOf, send } from '../support/http.ts'
 import { median, percentile, printLimit, printTable } from '../support/measure.ts'
 import { copyProject, startApi } from '../support/project.ts'
 
@@ -24,16 +25,11 @@ const { folder, remove } = copyProject()
 // The least that bcrypt takes: the accounts are not what is measured.
 const api = await startApi(folder, { environment: { BCRYPT_COST: '4', POWERTOOLS_LOG_LEVEL: 'SILENT' } })
 
-const call = (method: string, path: string, token: string) =>
-  fetch(`${api.url}${path}`, { method, headers: { Authorization: `Bearer ${token}` } })
+const call = (method: string, path: string, token: string) => send(api.url + path, { method, token })
 
 async function register(index: number): Promise<string> {
-  const answer = await fetch(`${api.url}/register`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ name: 'Ann', email: `ann-${index}@example.com`, password: 'a horse on the moon' }),
-  })
-  return ((await answer.json()) as { token: string }).token
+  const json = { name: 'Ann', email: `ann-${index}@example.com`, password: 'a horse on the moon' }
+  return (await jsonOf(send(`${api.url}/register`, { json })))['token']!
 }
 
 const requests: number[] = []

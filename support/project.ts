@@ -2,7 +2,7 @@
  * Copies of the project, and the commands of a user in them.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../local/Ports.ts'
@@ -35,6 +35,32 @@ export function copyProject(): { folder: string; remove: () => void } {
   for (const part of PARTS) cpSync(join(ROOT, part), join(folder, part), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'), 'junction')
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }) }
+}
+
+/** Takes all functions but some out of a copy, where which there are does not matter: to bundle all of them takes long. */
+export function keepFunctions(folder: string, names: string[]): void {
+  writeFileSync(
+    join(folder, 'few.mjs'),
+    `export default class Few {
+  constructor({ service: { functions } }) {
+    const kept = ${JSON.stringify(names)}
+    this.hooks = {
+      initialize: () => {
+        for (const name of Object.keys(functions)) if (!kept.includes(name)) delete functions[name]
+      },
+    }
+  }
+}
+`,
+  )
+  addPlugin(folder, './few.mjs')
+}
+
+/** Adds a plugin to the end of the list in serverless.yml of a copy. */
+export function addPlugin(folder: string, file: string): void {
+  const yaml = join(folder, 'serverless.yml')
+  const text = readFileSync(yaml, 'utf8')
+  writeFileSync(yaml, text.replace(/^plugins:\n( +[-#].*\n)+/m, `$&  - ${file}\n`))
 }
 
 /** The environment of somebody who has set nothing. */

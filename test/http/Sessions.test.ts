@@ -6,7 +6,7 @@ import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { codeOf, jsonOf, send } from '../../support/http.ts'
-import { type Api, copyProject, startApi, tsx } from '../../support/project.ts'
+import { type Api, copyProject, keepFunctions, startApi, tsx } from '../../support/project.ts'
 import { APP, sharedApi, type SharedApi } from '../support/shared.ts'
 
 const PASSWORD = 'a horse on the moon'
@@ -184,6 +184,7 @@ test('a browser can keep its refresh token in a cookie, over plain http on local
 
 test('an authorizer that has just started lets nobody in while the database is away, and says so with a 503', async () => {
   const second = copyProject()
+  keepFunctions(second.folder, ['me', 'verifyToken'])
   const session = await newUser()
   let other: Api | undefined
   try {

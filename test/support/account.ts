@@ -117,8 +117,8 @@ export async function startAccounts(settings: Record<string, string> = {}) {
 
   let people = 0
   /** A new user who has just registered, with the mail to confirm the e-mail. */
-  const newPerson = async (email = `person${++people}-${process.pid}@example.com`) => {
-    const { status, body } = await call('register', { name: 'Ann', email, password: PASSWORD })
+  const newPerson = async (email = `person${++people}-${process.pid}@example.com`, name = 'Ann') => {
+    const { status, body } = await call('register', { name, email, password: PASSWORD })
     if (status !== 201) throw new Error(`register answers ${status}`)
     const { token } = await smtp.next(email)
     await mailFunction.settled()
@@ -156,11 +156,17 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     mail,
     /** The lines of the log so far. */
     logged: logs.lines,
-    /** What is in the log and must not be: passwords, tokens, codes and e-mails of all requests, answers and mails so far. */
-    secretsInLog: () => {
+    /**
+     * What is in the log and must not be: passwords, tokens, codes and e-mails of all requests, answers and mails so far,
+     * and whatever else is given.
+     */
+    secretsInLog: (more: Iterable<string> = []) => {
       for (const { token } of smtp.received) keepSecrets({ token })
+      for (const secret of more) secrets.add(secret)
       return logs.found(secrets)
     },
+    /** How many texts that looks for. */
+    secretCount: () => secrets.size,
     stop: async () => {
       await mailFunction.settled()
       logs.stop()

@@ -40,10 +40,9 @@ function loadPlugin(
       resources: { Resources: {} },
     },
   } as unknown as Serverless
-  const plugin = new AuthPlugin(serverless, options, {
-    writeText: (text) => (said += `${text}\n`),
-    log: { error: () => undefined, warning: () => undefined },
-  })
+  const write = (text: string) => (said += `${text}\n`)
+  const tools = { writeText: write, log: { error: write, warning: write } }
+  const plugin = new AuthPlugin(serverless, options, tools)
   return { plugin, said: () => said }
 }
 

@@ -30,7 +30,7 @@ import {
 import { fileOf, newSecrets, Secrets } from '../../plugin/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
 import { recordDeployed } from '../support/plugin.ts'
-import { copyProject, run, sls, tsx } from '../../support/project.ts'
+import { addPlugin, copyProject, keepFunctions, run, sls, tsx } from '../../support/project.ts'
 import { newKey } from '../support/forge.ts'
 
 type Key = RecordedKeyRing['keys'][number]
@@ -698,15 +698,10 @@ describe('sls deploy', () => {
       join(project.folder, 'cloud.mjs'),
       `import { execSync } from 'node:child_process'
 export default class Cloud {
-  constructor({ pluginManager: { hooks }, service }) {
+  constructor({ pluginManager: { hooks } }) {
     const withoutAws = (event) => (hooks[event] = hooks[event].filter(({ pluginName }) => pluginName === 'Cloud'))
     this.hooks = {
-      initialize: () => {
-        ['deploy:deploy', 'deploy:finalize'].forEach(withoutAws)
-        // Bundling all functions takes long, and which there are does not matter here.
-        for (const name of Object.keys(service.functions))
-          if (name !== 'verifyToken' && name !== 'mail') delete service.functions[name]
-      },
+      initialize: () => ['deploy:deploy', 'deploy:finalize'].forEach(withoutAws),
       'deploy:deploy': () => execSync(process.env.DEPLOYMENT),
       'deploy:finalize': () => undefined,
     }
@@ -714,11 +709,8 @@ export default class Cloud {
 }
 `,
     )
-    const yaml = join(project.folder, 'serverless.yml')
-    writeFileSync(
-      yaml,
-      readFileSync(yaml, 'utf8').replace(/^ {2}- serverless-offline$/m, '$&\n  - ./cloud.mjs'),
-    )
+    addPlugin(project.folder, './cloud.mjs')
+    keepFunctions(project.folder, ['mail', 'verifyToken'])
   })
   beforeEach(() => {
     const secrets = {
