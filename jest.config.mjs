@@ -17,6 +17,7 @@ export default {
   testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
   // Several files wait for a clock or another process: with a worker for each core, cores would idle.
   maxWorkers: availableParallelism() + 1,
-  testTimeout: 60_000,
+  // Among them the wait for what is shared (test/support/shared.ts), which three at once may start.
+  testTimeout: 120_000,
   collectCoverageFrom: ['{account,api,auth,lib,mail,plugin,throttle,user}/**/*.ts', 'db.ts'],
 }
