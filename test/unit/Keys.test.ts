@@ -75,7 +75,7 @@ const garbage = []
 for (let made = 0; made < 10_000; made++) garbage[made % 5000] = JSON.stringify(generateKey())`
     writeFileSync(join(folder, 'make.mts'), script)
     const { exit, process: child } = tsx(folder, ['make.mts'], { NODE_OPTIONS: '--max-semi-space-size=1' })
-    const deadline = setTimeout(() => child.kill('SIGKILL'), 50_000)
+    const deadline = setTimeout(() => child.kill('SIGKILL'), 100_000)
     expect(await exit).toBe(0)
     clearTimeout(deadline)
   } finally {
