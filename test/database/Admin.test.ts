@@ -1,15 +1,14 @@
 /**
  * The admin routes, called as API Gateway calls them, against a real MongoDB.
  */
-import { join } from 'node:path'
 import type { APIGatewayProxyResult } from 'aws-lambda'
-import { build } from 'esbuild'
 import mongoose from 'mongoose'
 import { withDatabase } from '../support/withDatabase.ts'
 import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/AdminHandler.ts'
 import type { Problem } from '../../api/Problem.ts'
 import { changeUser, createUser, findUserById, newUserId } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
+import { compileCommand } from '../../support/command.ts'
 import { request } from '../../support/events.ts'
 import { copyProject, run } from '../../support/project.ts'
 
@@ -332,20 +331,13 @@ describe('the last admin', () => {
 describe('npm run admin', () => {
   const project = copyProject()
   afterAll(() => project.remove())
-  /** Compiled once: tsx would do it for each run. */
-  const command = join(project.folder, 'admin.mjs')
-  beforeAll(() =>
-    build({
-      entryPoints: ['commands/Admin.ts'],
-      bundle: true,
-      packages: 'external',
-      platform: 'node',
-      format: 'esm',
-      outfile: command,
-    }),
-  )
+  let compiled: Awaited<ReturnType<typeof compileCommand>>
+  beforeAll(async () => {
+    compiled = await compileCommand('Admin')
+  })
+  afterAll(() => compiled.remove())
   const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {
-    const { exit, output } = run(project.folder, [process.execPath, command, ...args], environment)
+    const { exit, output } = run(project.folder, [...compiled.command, ...args], environment)
     return { status: await exit, output: output() }
   }
 

@@ -85,12 +85,16 @@ describe('codes of an app', () => {
 
   /** The user of RFC 6238, appendix B, who has used no code yet. */
   async function newUser(): Promise<User> {
-    const { email, caller } = await api.newPerson()
-    const secret = encrypted(Secret.fromUTF8('12345678901234567890').base32, caller.id)
+    const { createUser, findUserById } = await import('../../user/User.ts')
+    const email = `vector${++vectors}@example.com`
+    const { id } = await createUser({ name: 'Ann', email, passwordHash: 'none', roles: ['user'] }, new Date())
+    const secret = encrypted(Secret.fromUTF8('12345678901234567890').base32, id)
     await update(email, { totp: { secret, lastStep: -1 } })
-    const { findUserById } = await import('../../user/User.ts')
-    return (await findUserById(caller.id))!
+    return (await findUserById(id))!
   }
+  let vectors = 0
+  // The first request connects.
+  beforeAll(() => login('nobody@example.com'))
   const use = async (user: User, code: string, seconds: number, pepper = PEPPER) => {
     const { useCode } = await import('../../user/SecondFactor.ts')
     return useCode(user, code, pepper, new Date(seconds * 1000))
@@ -132,6 +136,8 @@ describe('codes of an app', () => {
 
   test('of a secret that was copied to another user, or under another pepper, cannot be used', async () => {
     const [owner, thief] = [await newUser(), await newUser()]
+    const { hashPassword } = await import('../../auth/Passwords.ts')
+    await update(thief.email, { passwordHash: await hashPassword(PASSWORD, { pepper: PEPPER, cost: 4 }) })
     const copied = { ...thief, totp: owner.totp }
     await update(thief.email, { totp: owner.totp })
     await expect(use(copied, '287082', 59)).rejects.toThrow('authenticate')

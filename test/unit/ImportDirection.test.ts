@@ -64,6 +64,7 @@ const violations: { file: string; from: string[] }[] = [
       '../account/Confirmation.ts',
       '../plugin/Secrets.ts',
       '../test/support/forge.ts',
+      '../support/events.ts',
     ],
   },
   { file: 'account/AccountHandler.ts', from: ['../mail/MailHandler.ts', '../auth/SessionHandler.ts'] },

@@ -14,9 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { build } from 'esbuild'
 import { publicKeys } from '../../auth/Tokens.ts'
 import {
   addKey,
@@ -29,6 +28,7 @@ import {
 } from '../../plugin/Keys.ts'
 import { fileOf, newSecrets, Secrets } from '../../plugin/Secrets.ts'
 import { messageOf } from '../support/messageOf.ts'
+import { compileCommand } from '../../support/command.ts'
 import { recordDeployed } from '../support/plugin.ts'
 import { addPlugin, copyProject, keepFunctions, run, sls, tsx } from '../../support/project.ts'
 import { newKey } from '../support/forge.ts'
@@ -75,7 +75,7 @@ const garbage = []
 for (let made = 0; made < 10_000; made++) garbage[made % 5000] = JSON.stringify(generateKey())`
     writeFileSync(join(folder, 'make.mts'), script)
     const { exit, process: child } = tsx(folder, ['make.mts'], { NODE_OPTIONS: '--max-semi-space-size=1' })
-    const deadline = setTimeout(() => child.kill('SIGKILL'), 50_000)
+    const deadline = setTimeout(() => child.kill('SIGKILL'), 100_000)
     expect(await exit).toBe(0)
     clearTimeout(deadline)
   } finally {
@@ -645,29 +645,18 @@ describe('the commands', () => {
   })
 })
 
-/** The command, bundled once: tsx would compile it for each of forty runs. */
-const COMMAND = join(mkdtempSync(join(tmpdir(), 'keys-command-')), 'keys.mjs')
-beforeAll(() =>
-  build({
-    entryPoints: ['commands/Keys.ts'],
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    outfile: COMMAND,
-    alias: { semver: './lib/NodeVersion.ts' },
-    banner: {
-      js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`,
-    },
-  }),
-)
-afterAll(() => rmSync(dirname(COMMAND), { recursive: true }))
+let compiled: Awaited<ReturnType<typeof compileCommand>>
+beforeAll(async () => {
+  compiled = await compileCommand('Keys')
+})
+afterAll(() => compiled.remove())
 
 /**
  * Runs the command and looks for private keys and stack traces in what it prints.
  * @param script for a shell, which gets the command line as its arguments
  */
 async function runKeys(folder: string, args: string[], script?: string) {
-  const command = [process.execPath, COMMAND, ...args]
+  const command = [...compiled.command, ...args]
   const { exit, output } = run(folder, script ? ['sh', '-c', script, 'sh', ...command] : command)
   const status = await exit
   expectNoSecrets(folder, output())
@@ -740,7 +729,7 @@ export default class Cloud {
   const quote = (...words: string[]) => words.map((word) => `"${word}"`).join(' ')
 
   test('records the keys that it deploys, and not one that is added meanwhile', async () => {
-    const add = quote(process.execPath, COMMAND, 'add', '--stage', 'prod')
+    const add = quote(...compiled.command, 'add', '--stage', 'prod')
     const { status, said } = await deploy(add)
     expect([status, said.includes('Warning: which keys')]).toEqual([0, false])
     const [first, second, third] = read().keys
