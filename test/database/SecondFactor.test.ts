@@ -85,9 +85,10 @@ describe('codes of an app', () => {
 
   /** The user of RFC 6238, appendix B, who has used no code yet. */
   async function newUser(): Promise<User> {
-    const { createUser, findUserById } = await import('../../user/User.ts')
+    const { createUser, findUserById, newUserId } = await import('../../user/User.ts')
     const email = `vector${++vectors}@example.com`
-    const { id } = await createUser({ name: 'Ann', email, passwordHash: 'none', roles: ['user'] }, new Date())
+    const ann = { id: newUserId(), name: 'Ann', email, passwordHash: 'none', roles: ['user'] }
+    const { id } = await createUser(ann, new Date())
     const secret = encrypted(Secret.fromUTF8('12345678901234567890').base32, id)
     await update(email, { totp: { secret, lastStep: -1 } })
     return (await findUserById(id))!

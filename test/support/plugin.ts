@@ -40,7 +40,7 @@ function loadPlugin(
       resources: { Resources: {} },
     },
   } as unknown as Serverless
-  const write = (text: string) => (said += `${text}\n`)
+  const write = (...texts: unknown[]) => void (said += `${texts.join(' ')}\n`)
   const tools = { writeText: write, log: { error: write, warning: write } }
   const plugin = new AuthPlugin(serverless, options, tools)
   return { plugin, said: () => said }
