@@ -197,7 +197,7 @@ test('the zips work together: a mail is handed over, sent, and its link verifies
     const { from, subject, token } = await smtp.next(bea.email)
     expect({ from, subject }).toEqual({
       from: settings.MAIL_FROM,
-      subject: `Confirm your e-mail address for ${settings.PRODUCT_NAME}`,
+      subject: `Confirm your email address for ${settings.PRODUCT_NAME}`,
     })
     expect(invoke('verifyEmail', request({ json: { token } }))).toMatchObject({ statusCode: 204 })
     const { body } = invoke(
@@ -256,7 +256,7 @@ test('the authorizer loads its database client with the first valid token, and n
     })
   expect(broken(`Bearer ${token}x`)).toEqual({ error: 'Unauthorized' })
   expect(broken(`Bearer ${token}`)).toEqual({
-    error: 'Error: no word of revocations for 60 seconds',
+    error: 'Error: no answer about revocations for 60 seconds',
   })
 })
 
@@ -267,7 +267,7 @@ test('a malformed setting stops the cold start with a sentence that names it', (
     env: { VERIFICATION_KEYS: '{"keys":[]}' },
   })
   expect(run.status).toBe(1)
-  expect(run.stderr).toContain('Setting VERIFICATION_KEYS.keys must hold at least one key.')
+  expect(run.stderr).toContain('Setting VERIFICATION_KEYS.keys must contain at least one key.')
 })
 
 describe('the template', () => {
