@@ -1,6 +1,6 @@
 /**
- * One cached MongoDB connection per container. Lambda keeps the process between calls, so a call finds the connection
- * of the one before.
+ * One cached MongoDB connection per container. Lambda keeps the process between invocations, so each one
+ * reuses the connection of the last.
  */
 import mongoose from 'mongoose'
 import type { OpenDatabase } from './api/Route.ts'
@@ -8,13 +8,14 @@ import { Problem } from './api/Problem.ts'
 import { Deadline, DeadlineExceeded } from './lib/Deadline.ts'
 import { log } from './lib/Log.ts'
 
-// Operators such as {"$ne": null} in a value become plain values (OWASP NoSQL injection); schemas refuse them before.
+// Treats operators such as {"$ne": null} in a value as plain values (OWASP NoSQL injection). Schemas already
+// refuse them.
 mongoose.set('sanitizeFilter', true)
 mongoose.set('strictQuery', 'throw')
 
 /**
- * How long one request may wait for the database in total, in milliseconds. Shorter than any function's timeout, so
- * that the client gets our 503 and not the gateway's 504.
+ * How long one request may wait for the database in total, in milliseconds. It is shorter than every
+ * function's timeout, so that the client gets our 503 instead of the gateway's 504.
  */
 const DATABASE_TIME = 5_000
 
@@ -22,30 +23,30 @@ const options: mongoose.ConnectOptions = {
   bufferCommands: false,
   // A container serves one request at a time.
   maxPoolSize: 5,
-  // Lambda freezes the process between calls; a socket that slept for long is often dead.
+  // Lambda freezes the process between invocations, and a socket that was idle for long is often dead.
   maxIdleTimeMS: 60_000,
   serverSelectionTimeoutMS: 4_000,
   connectTimeoutMS: 4_000,
-  // A socket that stays silent for so long is given up, so that the next request gets another.
+  // Gives up on a socket that stays silent for this long, so that the next request gets a new one.
   socketTimeoutMS: 4_000,
-  // The driver would retry when it finds its socket dead: in a container that was frozen meanwhile, long after the
-  // client got a 503 and tried again. A refresh token that is used up then looks like theft.
+  // The driver would retry when it finds its socket dead. In a container that was frozen meanwhile, that is
+  // long after the client got a 503 and tried again, and a retried refresh would look like theft.
   retryWrites: false,
-  // What was acknowledged survives a crash of the database.
+  // An acknowledged write survives a crash of the database.
   writeConcern: { w: 'majority', journal: true },
 }
 
-/** What is used of a Mongoose model here. */
+/** The part of a Mongoose model that is used here. */
 interface Indexed {
   createIndexes: () => Promise<unknown>
 }
 
 /**
- * Gives requests access to the database.
- * @param models the collections that the work uses; their indexes exist before it begins
- * @returns a function of the connection string that makes one request's access. All work done with it shares one
- *   deadline of 5 s of waiting. It throws Problem `unavailable` (503) when the database is unreachable or does not
- *   answer in time; the next request tries again
+ * Declares how requests use the database.
+ * @param models the collections that the work uses. Missing indexes are created before the work begins
+ * @returns a function that takes the connection string and opens the database for one request. All waits of
+ *   that request share a deadline of 5 s. It throws Problem `unavailable` (503) when the database is
+ *   unreachable or too slow, and the next request tries again
  */
 export const database =
   (...models: Indexed[]): OpenDatabase =>
@@ -56,7 +57,7 @@ export const database =
         return await deadline.wait(async () => {
           await connect(uri)
           await Promise.all(models.map(createIndexes))
-          // Nobody waits any more: what was refused must not be written.
+          // The request was already refused, so it must not write anything.
           if (deadline.isOver) throw new DatabaseAway('connected too late')
           return work()
         })
@@ -66,7 +67,7 @@ export const database =
     }
   }
 
-/** A fault that is not the driver's own error, or not always. */
+/** The database is unreachable, for a reason that is not always one of the driver's own errors. */
 class DatabaseAway extends Error {}
 
 let connection: Promise<unknown> | undefined
@@ -78,9 +79,9 @@ function connect(uri: string): Promise<unknown> {
   }
   log.info('=> using new database connection')
   const opened = mongoose.connect(uri, options).catch((cause: unknown) => {
-    // A failed attempt is forgotten, so that the next call tries again.
+    // Forget the failed attempt, so that the next request tries again.
     connection = undefined
-    // Not always an error of the driver: a host name of mongodb+srv:// that DNS does not find is Node's own.
+    // Not always a driver error: if DNS does not know the host of a mongodb+srv:// URL, the error is Node's.
     throw new DatabaseAway('cannot connect', { cause })
   })
   connection = opened
@@ -89,7 +90,9 @@ function connect(uri: string): Promise<unknown> {
 
 const indexed = new Set<Indexed>()
 
-/** The unique index on the email makes parallel registrations safe: no container works without its indexes. */
+/**
+ * The unique index on the email makes parallel registrations safe, so no container works without its indexes.
+ */
 async function createIndexes(model: Indexed): Promise<void> {
   if (indexed.has(model)) return
   await model.createIndexes()

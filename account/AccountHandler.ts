@@ -1,5 +1,5 @@
 /**
- * Lambdas of one's own account: name, password, email, and its end.
+ * Handlers for the caller's own account: name, password, email and deletion.
  */
 import * as z from 'zod/mini'
 import { audit } from '../api/Events.ts'
@@ -32,7 +32,7 @@ export const updateMe = route(
   },
 )
 
-/** POST /me/password: 200 session. It is this one, with new tokens; all others have ended. */
+/** POST /me/password: 200 with the current session and new tokens. All other sessions have ended. */
 export const changeMyPassword = route(
   {
     role: 'user',
@@ -48,8 +48,8 @@ export const changeMyPassword = route(
 )
 
 /**
- * POST /me/email: 202. The new address counts once it is confirmed by the link in the mail to it. Mails reset the
- * password, so where the second factor is on, its code is required as well.
+ * POST /me/email: 202. The new address takes effect once the user follows the link that is sent to it.
+ * Because an email can reset the password, a code is required too if the second factor is on.
  */
 export const changeMyEmail = route(
   {
@@ -75,7 +75,9 @@ export const changeMyEmail = route(
       }),
       mailLater(request, { mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
     ])
-    return accepted('We have sent an email to the new address. Follow the link in it to confirm the address.')
+    return accepted(
+      'We have sent an email to your new address. Follow the link in it to confirm the address.',
+    )
   },
 )
 
@@ -98,7 +100,7 @@ export const deleteMe = route(
   },
 )
 
-/** The Lambda of all but the password, whose answer has to be signed. */
+/** All routes but the password as one Lambda function. Only the password route needs the signing keys. */
 export const account = routes({
   'PATCH /me': updateMe,
   'DELETE /me': deleteMe,

@@ -1,6 +1,6 @@
 /**
- * Asks somebody who is signed in for the password once more, before a change that a stolen session must not make
- * (OWASP ASVS 5.0, 6.2.3 and 7.5.1).
+ * Asks a signed-in user for the password again, before a change that must not be possible with a stolen
+ * session (OWASP ASVS 5.0, 6.2.3 and 7.5.1).
  */
 import { audit, event } from '../api/Events.ts'
 import { invalidField, Problem } from '../api/Problem.ts'
@@ -14,15 +14,17 @@ import { useCode } from '../user/SecondFactor.ts'
 import { findEnabledUser } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
 
-/** The settings of a route that asks for the password or a code and tells the owner by mail. */
+/** The settings of a route that asks for the password or a code and notifies the owner by email. */
 export const CONFIRMING = ['PEPPER', 'BCRYPT_COST', 'LIMITS', 'MAIL_FUNCTION_URL'] as const
 export type Confirming = (typeof CONFIRMING)[number]
 
 /**
- * Confirms that the caller owns the account. Failures are counted and slow each other down.
- * @param check verifies what the caller has given, and throws a Problem where something is wrong
+ * Confirms that the caller owns the account. Failures are counted, and each one makes the next attempt wait
+ * longer.
+ * @param check checks the caller's input and throws a Problem if it is wrong
  * @returns what the check returns
- * @throws Problem of the check, `too_many_attempts` (429), `invalid_token` (401) when the account or the session is gone
+ * @throws Problem of the check; `too_many_attempts` (429); `invalid_token` (401) if the account or the
+ *   session is gone
  */
 export async function confirmCaller<Result>(
   caller: Caller,
@@ -36,7 +38,8 @@ export async function confirmCaller<Result>(
       findEnabledUser(caller.id),
       versionOfSession(caller.sessionId, caller.id),
     ])
-    // The token outlives the account and, for some seconds, its session: to the client it is no longer good.
+    // The token outlives the account and, for a few seconds, its session. To the client, it is no longer
+    // valid.
     if (!found || found.sessionVersion !== sessionVersion) throw new Problem('invalid_token')
     return found
   })
@@ -46,10 +49,10 @@ export async function confirmCaller<Result>(
 }
 
 /**
- * Confirms the caller by the password.
- * @param alsoCheck what else must be right
- * @returns the caller
- * @throws Problem `wrong_password` (403); otherwise as confirmCaller
+ * Confirms the caller with the password.
+ * @param alsoCheck a further check, which runs once the password is correct
+ * @returns the caller's account
+ * @throws Problem `wrong_password` (403), or a Problem of confirmCaller
  */
 export const confirmPassword = (
   caller: Caller,
@@ -74,7 +77,7 @@ async function checkPassword(
 }
 
 /**
- * Uses a code of the second factor.
+ * Checks a second-factor code and uses it up.
  * @throws Problem `wrong_code` (403), `mfa_not_enabled` (409), `too_many_attempts` (429)
  */
 export async function checkCode(
@@ -94,8 +97,8 @@ export async function checkCode(
 }
 
 /**
- * Uses a code where the second factor is on.
- * @throws Problem `invalid_request` (400) where it is on and there is no code; otherwise as checkCode
+ * Checks a second-factor code if the second factor is on.
+ * @throws Problem `invalid_request` (400) if it is on and the code is missing, or a Problem of checkCode
  */
 export async function checkCodeIfAny(
   user: User,
@@ -107,6 +110,6 @@ export async function checkCodeIfAny(
   await checkCode(user, code, context)
 }
 
-/** Makes the refusal of a password or a code. */
+/** Creates the refusal of a password or a code, with its event. */
 export const notConfirmed = (reason: 'wrong_password' | 'wrong_code'): Problem =>
   new Problem(reason, { events: [event('authn_confirmation_fail', { reason })] })

@@ -1,5 +1,5 @@
 /**
- * Lambdas of the second factor: set it up, turn it off, replace its recovery codes. POST /login/mfa is in
+ * Handlers for the second factor: set it up, turn it off, replace the recovery codes. POST /login/mfa is in
  * auth/AuthHandler.ts.
  */
 import * as z from 'zod/mini'
@@ -32,8 +32,8 @@ export const mfa = route({ role: 'user', database: database(UserModel) }, async 
 })
 
 /**
- * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, good for ten minutes. The email must be verified:
- * a stranger who has registered with it could otherwise lock its owner out for good.
+ * POST /me/mfa/totp: 200 `{ secret, uri }` for an authenticator app, valid for ten minutes. The email must be
+ * verified. Otherwise, a stranger who registered with it could lock its owner out for good.
  */
 export const startTotp = route(
   {
@@ -55,7 +55,7 @@ export const startTotp = route(
   },
 )
 
-/** POST /me/mfa/totp/confirm: 200 `{ recoveryCodes }`. From now on a login asks for a code. */
+/** POST /me/mfa/totp/confirm: 200 `{ recoveryCodes }`. From now on, a login asks for a code. */
 export const confirmTotp = route(
   {
     role: 'user',
@@ -97,7 +97,7 @@ export const disableTotp = route(ownerWithCode, async (request) => {
   return { status: 204 }
 })
 
-/** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, in place of those of before. */
+/** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, which replace the old ones. */
 export const newRecoveryCodes = route(ownerWithCode, async (request) => {
   const { body, caller } = request
   const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
@@ -109,7 +109,7 @@ export const newRecoveryCodes = route(ownerWithCode, async (request) => {
   return { status: 200, body: { recoveryCodes } }
 })
 
-/** The Lambda of the second factor. */
+/** All routes of the second factor as one Lambda function. */
 export const secondFactor = routes({
   'GET /me/mfa': mfa,
   'POST /me/mfa/totp': startTotp,

@@ -1,5 +1,5 @@
 /**
- * Changing one's password: all sessions end but the one in which it is done.
+ * Changing the password. All sessions end except the current one.
  */
 import { audit } from '../api/Events.ts'
 import { Problem } from '../api/Problem.ts'
@@ -13,10 +13,12 @@ import { replacePassword } from '../user/Account.ts'
 import { type Confirming, confirmPassword } from './Confirmation.ts'
 
 /**
- * @returns this session with its next refresh token; without one when the database went away after the change: the
- *   password has changed all the same, and the client signs in again once the access token has expired
- * @throws Problem of the confirmation; `invalid_request` (400) for a password that is not accepted; `invalid_token`
- *   (401) when the session itself has ended meanwhile
+ * Changes the caller's password.
+ * @returns the current session with a new refresh token. The refresh token is missing if the database failed
+ *   after the change: the password has still changed, and the client signs in again once the access token
+ *   expires
+ * @throws Problem of confirmPassword; `invalid_request` (400) for a password that breaks a rule;
+ *   `invalid_token` (401) if the session ended in the meantime
  */
 export async function changePassword(
   { currentPassword, newPassword }: { currentPassword: string; newPassword: string },
@@ -39,7 +41,7 @@ export async function changePassword(
     ),
     mailLater(context, { mail: 'notice', notice: 'passwordChanged', email: user.email }),
   ])
-  // Ended at the same moment: the client signs in, with the new password.
+  // The session ended at the same moment, so the client signs in with the new password.
   if (!kept) throw new Problem('invalid_token')
   return { user: changed, sessionId, ...kept }
 }

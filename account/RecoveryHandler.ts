@@ -1,6 +1,6 @@
 /**
- * Lambdas of the mails with a link: forgotten passwords, and the confirmation of an email. Whether there is an account
- * shows in no answer and in no time: the function that sends mail looks it up (mail/MailJobs.ts).
+ * Handlers for forgotten passwords and for confirming an email. Neither the answers nor their timing reveal
+ * whether there is an account, because only the mail function looks that up (mail/MailJobs.ts).
  */
 import * as z from 'zod/mini'
 import { audit, event } from '../api/Events.ts'
@@ -30,10 +30,10 @@ export const forgotPassword = route(askingForMail, async (request) => {
   const rules = mailRequestRules('forgots', body.email, device.address, settings.LIMITS)
   await request.database(() => countAttempt(rules, now))
   await mailLater(request, { mail: 'passwordReset', email: body.email })
-  return accepted('If an account with this email exists, we have sent an email with a link to it.')
+  return accepted('If there is an account with this email address, we have sent a link to it.')
 })
 
-/** POST /password/reset: 204. All sessions have ended, and no new one begins. */
+/** POST /password/reset: 204. All sessions end, and no new one starts. */
 export const resetMyPassword = route(
   {
     settings: [...NEW_PASSWORD, 'LIMITS', 'MAIL_FUNCTION_URL'],
@@ -52,7 +52,7 @@ export const resetMyPassword = route(
     audit('authn_password_reset')
     await Promise.all([
       mailLater(request, { mail: 'notice', notice: 'passwordReset', email }),
-      // Others may have used up the attempts of this email; its owner is back.
+      // An attacker may have used up the attempts of this email. Now its owner is back.
       bestEffort('clear the counters of an email', () =>
         request.database(() => clear(ownerRules(email, device.address, settings.LIMITS))),
       ),
@@ -61,13 +61,15 @@ export const resetMyPassword = route(
   },
 )
 
-/** Adds to the refusal of a link that this is what it was for. */
+/** Rethrows an error. If a link was refused, adds the event of a failed password reset. */
 function reported(error: unknown): never {
   if (!(error instanceof Problem) || error.code !== 'invalid_one_time_token') throw error
   throw new Problem(error.code, { events: [event('authn_password_reset_fail')] })
 }
 
-/** POST /email/verify: 204. The email that the link was sent to is the verified one of the account. */
+/**
+ * POST /email/verify: 204. The address that the link was sent to becomes the verified email of the account.
+ */
 export const verifyEmail = route(
   { settings: ['MAIL_FUNCTION_URL'], database: users, body: z.strictObject({ token: z.string() }) },
   async (request) => {
@@ -89,11 +91,11 @@ export const resendVerification = route(askingForMail, async (request) => {
   await request.database(() => countAttempt(rules, now))
   await mailLater(request, { mail: 'emailVerification', email: body.email })
   return accepted(
-    'If an account with this email is not verified yet, we have sent an email with a link to it.',
+    'If there is an account with this email address and it is not verified yet, we have sent a link to it.',
   )
 })
 
-/** The Lambda of all but the reset, which hashes a password. */
+/** All routes but the reset as one Lambda function. Only the reset hashes a password. */
 export const email = routes({
   'POST /password/forgot': forgotPassword,
   'POST /email/verify': verifyEmail,

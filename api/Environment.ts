@@ -1,11 +1,11 @@
 /**
- * The settings of this function, from the environment variables that the deployment gave it.
+ * Reads this function's settings and credentials from its environment variables.
  */
 import { parseSetting, type SettingName, type Settings } from './Settings.ts'
 
 /**
- * Reads settings. Environment variables never change while a container lives, so each is parsed once.
- * @throws Error that names the setting when it is missing or malformed; never with its value
+ * Reads settings. A container's environment never changes, so each setting is parsed once.
+ * @throws Error that names a missing or malformed setting, but never shows its value
  */
 export function settingsOf<Name extends SettingName>(names: readonly Name[]): Pick<Settings, Name> {
   return Object.fromEntries(names.map((name) => [name, read(name)])) as Pick<Settings, Name>
@@ -23,9 +23,9 @@ function read(name: SettingName): unknown {
 }
 
 /**
- * Does some work when the container starts, where CPU time is plentiful, and hands out its result.
- * @returns a function that gives the result. If the work failed, it throws that error: the import does not, so one
- *   missing setting fails the requests that need it and nothing else
+ * Does some work when the container starts, when CPU time is plentiful, and keeps the result.
+ * @returns a function that returns the result, or throws the error if the work failed. The import itself
+ *   never throws, so a missing setting fails only the requests that need it
  */
 export function atColdStart<Result>(work: () => Result): () => Result {
   try {
@@ -39,7 +39,7 @@ export function atColdStart<Result>(work: () => Result): () => Result {
 }
 
 /**
- * The credentials of this function's role, which Lambda puts into its environment.
+ * Reads the credentials of this function's role, which Lambda passes in the environment.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
  */
 export const awsCredentials = (): AwsCredentials => ({

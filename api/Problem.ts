@@ -1,10 +1,13 @@
 /**
- * The errors that a client may see: RFC 9457 problem details with a stable `code`.
+ * The errors that clients see: RFC 9457 problem details with a stable `code`.
  * Codes are part of the contract (docs/errors.md): add new ones, never rename or remove one.
  */
 import type { AuditEvent } from './Events.ts'
 
-/** The status and the sentence of each code. Handlers, the gateway's own responses and the docs use this table. */
+/**
+ * The status and sentence of each code. Handlers, the gateway's own responses and the docs all use this
+ * table.
+ */
 export const problems = {
   invalid_json: [400, 'The body is not valid JSON.'],
   invalid_request: [400, 'The request is not valid.'],
@@ -25,13 +28,13 @@ export const problems = {
   email_not_verified: [403, 'This email address is not verified yet. Follow the link we sent to it.'],
   forbidden: [403, 'You are not allowed to do this.'],
   not_found: [404, 'There is nothing here.'],
-  email_taken: [409, 'An account with this email already exists.'],
+  email_taken: [409, 'An account with this email address already exists.'],
   mfa_enabled: [409, 'The second factor is already on. Turn it off before you set up another one.'],
   mfa_not_enabled: [409, 'The second factor is not on.'],
   last_admin: [409, 'This is the last admin. Make another user an admin first.'],
   body_too_large: [413, 'The body is larger than 8 KiB.'],
   unsupported_media_type: [415, 'Send the body as application/json in UTF-8, without a content encoding.'],
-  too_many_attempts: [429, 'Too many attempts. Wait for the number of seconds in Retry-After.'],
+  too_many_attempts: [429, 'Too many attempts. Try again after the number of seconds in Retry-After.'],
   too_many_requests: [429, 'Too many requests. Try again in a moment.'],
   internal: [500, 'Something went wrong on our side.'],
   unavailable: [503, 'The service is unavailable right now. Try again in a moment.'],
@@ -39,7 +42,7 @@ export const problems = {
 
 export type ProblemCode = keyof typeof problems
 
-/** RFC 9110 reason phrases, which RFC 9457 section 4.2.1 wants as the title of an `about:blank` problem. */
+/** RFC 9110 reason phrases. RFC 9457 section 4.2.1 asks for them as the title of an `about:blank` problem. */
 const titles: Record<number, string> = {
   400: 'Bad Request',
   401: 'Unauthorized',
@@ -54,7 +57,7 @@ const titles: Record<number, string> = {
 }
 
 export interface FieldError {
-  /** Where in the input: `email`, `roles.0`; empty for the input as a whole. */
+  /** The path of the field, such as `email` or `roles.0`. Empty for the input as a whole. */
   path: string
   message: string
 }
@@ -64,9 +67,9 @@ interface ProblemOptions {
   headers?: Record<string, string>
   /** Additional members of the problem (RFC 9457 section 3.2). */
   extensions?: Record<string, string | number>
-  /** What to write to the audit trail. The HTTP edge does that when it answers; making a Problem logs nothing. */
+  /** Events for the audit trail. The HTTP edge logs them when it answers; creating a Problem logs nothing. */
   events?: AuditEvent[]
-  /** What really happened; goes to the log, never to the client. */
+  /** What really happened. It goes to the log, never to the client. */
   cause?: unknown
 }
 
@@ -107,11 +110,14 @@ export class Problem extends Error {
   }
 }
 
-/** A problem with one field of the input: `invalid_request` (400). */
+/** Creates an `invalid_request` (400) for one field of the input. */
 export const invalidField = (path: string, message: string): Problem =>
   new Problem('invalid_request', { errors: [{ path, message }] })
 
-/** A 401 says how to authenticate (RFC 9110 section 15.5.2) and what was wrong with a token (RFC 6750 section 3.1). */
+/**
+ * A 401 says how to authenticate (RFC 9110 section 15.5.2) and what was wrong with a token (RFC 6750 section
+ * 3.1).
+ */
 function challenge(code: ProblemCode): Record<string, string> {
   if (problems[code][0] !== 401) return {}
   return { 'WWW-Authenticate': code === 'invalid_token' ? 'Bearer error="invalid_token"' : 'Bearer' }

@@ -1,6 +1,7 @@
 /**
- * The HTTP edge: turns a declared route into a Lambda handler. A handler parses its input, calls one function and
- * answers. A Problem becomes its response; every other error becomes a 500 that reveals nothing, and the log says why.
+ * The HTTP edge: turns a declared route into a Lambda handler. A handler parses its input, calls one function
+ * and answers. A Problem becomes its response. Any other error becomes a 500 that reveals nothing; the log
+ * has the cause.
  */
 import type { APIGatewayProxyEvent, APIGatewayProxyResult } from 'aws-lambda'
 import * as z from 'zod/mini'
@@ -11,37 +12,40 @@ import { type FieldError, Problem } from './Problem.ts'
 import type { SettingName, Settings } from './Settings.ts'
 
 const MAX_BODY_BYTES = 8 * 1024
-/** An answer should not be many times the size of its request. */
+/** Keeps an answer from being many times the size of its request. */
 const MAX_ERRORS = 20
-/** Default of `Retry-After` on a 503, in seconds. */
+/** Default `Retry-After` of a 503, in seconds. */
 const RETRY_AFTER = 5
 
 /**
- * Runs work on the database. All work of one request shares one deadline (db.ts).
+ * Runs database work. All work of one request shares one deadline (db.ts).
  * @throws Problem `unavailable` (503) when the database is unreachable or too slow
  */
 export type Database = <Result>(work: () => Promise<Result>) => Promise<Result>
 
-/** Gives a request its access to the database at a connection string. */
+/** Opens the database for one request, given a connection string. */
 export type OpenDatabase = (uri: string) => Database
 
-/** What every module needs that works for a request; plain values, so a test can pass its own. */
+/** What the modules behind a handler need. These are plain values, so a test can pass its own. */
 export interface Context<Name extends SettingName> {
   /** The settings that the route declared, and no others. */
   settings: Pick<Settings, Name>
   database: Database
   /** The time of the request. */
   now: Date
-  /** Those of this function's role. */
+  /** The credentials of this function's role. */
   credentials: AwsCredentials
 }
 
-/** What a handler needs. Declared once: the function's environment, memory and timeout follow from it. */
+/**
+ * What a handler needs, declared once. The plugin derives the function's environment, memory and timeout from
+ * it.
+ */
 export interface Declaration {
   settings: readonly SettingName[]
-  /** What callers must be; without one the route is public. */
+  /** The role that callers must have. Without one, the route is public. */
   role?: 'user' | 'admin' | undefined
-  /** bcrypt needs a whole vCPU, and so more memory and time. */
+  /** bcrypt needs a whole vCPU, so the function gets more memory and time. */
   hashesPasswords?: boolean | undefined
   /** Schemas of the JSON body, the query string and the path parameters. */
   body?: z.ZodMiniType | undefined
@@ -55,7 +59,7 @@ export interface Route {
   declaration: Declaration
 }
 
-/** What a handler gets. Members are undefined where the route does not declare them. */
+/** What a handler gets. Members that the route does not declare are undefined. */
 export interface Request<
   Name extends SettingName = never,
   Body = unknown,
@@ -67,9 +71,9 @@ export interface Request<
   body: Body
   query: Query
   path: Path
-  /** The value of a header, in any case of its name. */
+  /** Returns the value of a header. The case of the name does not matter. */
   header: (name: string) => string | undefined
-  /** Who calls, as the authorizer says. */
+  /** The caller, as identified by the authorizer. */
   caller: Role extends string ? Caller : undefined
   device: Device
   settings: Pick<Settings, Name>
@@ -84,7 +88,7 @@ export interface Caller {
   roles: string[]
 }
 
-/** What a request comes from. */
+/** The client that a request comes from. */
 export interface Device {
   userAgent: string | null
   /** IP address. */
@@ -100,20 +104,21 @@ export interface Answer {
   headers?: Record<string, string>
 }
 
-/** 202: the work happens later, and the answer does not reveal whether there is any. */
+/** Creates a 202. The work happens later, and the answer does not reveal whether there is any. */
 export const accepted = (message: string): Answer => ({ status: 202, body: { message } })
 
 /**
  * Declares a route.
  * @param declaration what the handler needs
- * - `settings`: the names of the settings that it reads; the function gets these and no others
- * - `database`: how it reaches the database (`database` of db.ts); implies the setting DB
- * - `body`, `query`, `path`: schemas of the JSON body, the query string and the path parameters. A route without one
- *   accepts none. A body whose schema accepts undefined may be left out
- * - `role`: who may call it: `user` is everybody who is signed in. API Gateway checks the authorizer's policy first
+ * - `settings`: the names of the settings that it reads. The function gets these and no others
+ * - `database`: how it reaches the database (`database` in db.ts). Implies the setting DB
+ * - `body`, `query`, `path`: schemas of the JSON body, the query string and the path parameters. A route
+ *   without a schema ignores that part. A body is optional if its schema accepts undefined
+ * - `role`: who may call it. `user` means everyone who is signed in. API Gateway checks the authorizer's
+ *   policy first
  * - `hashesPasswords`: whether it hashes passwords
- * - `retryAfter`: seconds that a client waits after a 503, instead of 5
- * @param respond gives the answer or throws a Problem
+ * - `retryAfter`: `Retry-After` of a 503, in seconds. The default is 5
+ * @param respond returns the answer or throws a Problem
  */
 export function route<
   const Name extends SettingName = never,
@@ -140,7 +145,8 @@ export function route<
   const uri = atColdStart(() => (database ? settingsOf(['DB']).DB : ''))
 
   const answer = async (event: APIGatewayProxyEvent, caller: Caller, device: Device): Promise<Answer> => {
-    // The gateway has checked both. Should it ever let others through, the route stays closed all the same.
+    // The gateway has already checked both. If it ever lets someone through by mistake, the route still stays
+    // closed.
     if (role === 'admin' && !caller.roles.includes(role)) throw new Problem('forbidden')
     if (role !== undefined && caller.id === '') throw new Problem('invalid_token')
     const request: Request = {
@@ -159,7 +165,7 @@ export function route<
   }
 
   const handler = (event: APIGatewayProxyEvent): Promise<APIGatewayProxyResult> => {
-    // Tools that invoke a function by hand leave these out.
+    // Tools that invoke a function by hand leave out the request context.
     const requestId = event.requestContext?.requestId ?? ''
     const caller = readCaller(event)
     const device = readDevice(event)
@@ -179,8 +185,9 @@ export function route<
 }
 
 /**
- * Makes one Lambda handler of several routes, for routes that are rarely called and need about the same.
- * @param byKey a route for each `METHOD /path`, as API Gateway writes its resources: `GET /admin/users/{id}`
+ * Combines several routes into one Lambda handler. Use it for routes that are rarely called and need about
+ * the same settings.
+ * @param byKey a route for each `METHOD /path`, in API Gateway's notation: `GET /admin/users/{id}`
  */
 export function routes(byKey: Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`, Route>) {
   const table = new Map<string, Route>(Object.entries(byKey))
@@ -190,7 +197,7 @@ export function routes(byKey: Record<`${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${
   return Object.assign(handler, { routes: byKey })
 }
 
-/** Logs what was refused or has failed, and makes the answer of it. */
+/** Logs an error and turns it into an answer. */
 function refusal(error: unknown, requestId: string, retryAfter = RETRY_AFTER): Answer {
   const problem = error instanceof Problem ? error : new Problem('internal', { cause: error })
   for (const event of problem.events) write(event)
@@ -239,7 +246,7 @@ function readBody<Body>(event: APIGatewayProxyEvent, schema: z.ZodMiniType<Body>
   return parse(schema, readJson(event, text))
 }
 
-/** API Gateway passes text or null; serverless-offline parses a JSON body of `0` or `false`. */
+/** API Gateway passes text or null, but serverless-offline parses a JSON body of `0` or `false`. */
 function bodyText(event: APIGatewayProxyEvent): string {
   const body: unknown = event.body ?? ''
   return typeof body === 'string' ? body : JSON.stringify(body)
@@ -262,7 +269,10 @@ function readJson(event: APIGatewayProxyEvent, text: string): unknown {
   }
 }
 
-/** A parameter given twice becomes an array, which no schema accepts: it is not ours to guess which one is meant. */
+/**
+ * A parameter that is given twice becomes an array, which no schema accepts: we do not guess which one is
+ * meant.
+ */
 function readQuery(event: APIGatewayProxyEvent): Record<string, unknown> {
   const all = event.multiValueQueryStringParameters ?? {}
   return Object.fromEntries(
@@ -276,13 +286,13 @@ function readCaller(event: APIGatewayProxyEvent): Caller {
   return { id: text('id'), sessionId: text('sessionId'), roles: text('roles').split(' ').filter(Boolean) }
 }
 
-/** The address comes from the connection, never from a header that a client can write. */
+/** The address comes from the connection, never from a header, because a client can set headers. */
 const readDevice = (event: APIGatewayProxyEvent): Device => ({
   userAgent: header(event, 'user-agent') ?? null,
   address: event.requestContext?.identity?.sourceIp ?? null,
 })
 
-/** Header names are case-insensitive (RFC 9110 section 5.1), and API Gateway passes them as they came. */
+/** Header names are case-insensitive (RFC 9110 section 5.1), and API Gateway passes them on unchanged. */
 function header(event: APIGatewayProxyEvent, name: string): string | undefined {
   return Object.entries(event.headers ?? {}).find(([key]) => key.toLowerCase() === name)?.[1]
 }
@@ -303,7 +313,7 @@ function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
 
 const crossOrigin = atColdStart(() => ({
   'Access-Control-Allow-Origin': settingsOf(['CORS_ORIGIN']).CORS_ORIGIN,
-  // For the cookie with the refresh token. Has no effect with an origin of *, where browsers send no cookie.
+  // For the refresh token cookie. Has no effect with an origin of *, because browsers then send no cookies.
   'Access-Control-Allow-Credentials': 'true',
   'Access-Control-Expose-Headers': 'Link, Retry-After, WWW-Authenticate',
 }))

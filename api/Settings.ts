@@ -1,6 +1,6 @@
 /**
- * What each setting must look like. Held against secrets.json before anything starts or deploys
- * (plugin/Secrets.ts), and against the environment in every cold start (Config.ts).
+ * The schema of each setting. It is checked against secrets.json before anything starts or deploys
+ * (plugin/Secrets.ts), and against the environment at every cold start (api/Environment.ts).
  */
 import * as z from 'zod/mini'
 import { wholeNumber } from '../lib/WholeNumber.ts'
@@ -33,7 +33,7 @@ const time = z.optional(
     ),
 )
 
-/** With what a secrets file records of a key (plugin/Keys.ts); none of it is deployed. */
+/** Includes the history of a key that the secrets file records (plugin/Keys.ts). None of that is deployed. */
 const privateJwk = z.extend(publicJwk, {
   d: coordinate,
   createdAt: time,
@@ -47,10 +47,10 @@ const keyRing = <Key extends typeof publicJwk | typeof privateJwk>(jwk: Key) =>
     z.pipe(z.string(), z.transform(parseJson)),
     z.strictObject({
       keys: z.array(jwk).check(
-        z.minLength(1, 'must hold at least one key'),
+        z.minLength(1, 'must contain at least one key'),
         z.refine(
           (keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length,
-          'must not hold two keys of one kid',
+          'must not contain two keys with the same kid',
         ),
       ),
     }),
@@ -62,39 +62,52 @@ const webOrigin = z
 
 const url = (message: string) => z.string().check(z.regex(/^https?:\/\/[^?#\s'"]*[^/?#\s'"]$/, message))
 
-/** One address: no list, no comment (RFC 5322), and nothing that ends a header. */
+/** A single address: no list, no comment (RFC 5322), and nothing that could end the header. */
 const mailbox = String.raw`[^\s\p{C}<>@"\\:;(),]+@[\p{L}\p{N}.-]+`
 
 /**
- * How often something may be tried before the answer is 429 (throttle/Counters.ts): what it is when LIMITS does not say,
- * and the most that a deployment takes. So the guessing of a password cannot be left open by accident.
+ * How often something may be tried before the answer is 429 (throttle/Counters.ts): the default, and the
+ * maximum that a deployment accepts. The maximum keeps an operator from allowing unlimited password guessing
+ * by mistake.
  */
 export const limits = {
-  /** Failed logins with one e-mail from one address; then each failure doubles the wait, from 1 s to 15 min. */
+  /**
+   * Failed logins with one email from one address. After that, each failure doubles the wait, from 1 s to 15
+   * min.
+   */
   loginFailures: [5, 20],
-  /** Logins with one e-mail from anywhere, an hour. */
+  /** Logins per hour with one email, from anywhere. */
   loginsPerEmail: [100, 1000],
-  /** Failed logins from one address, over all e-mails, an hour. */
+  /** Failed logins per hour from one address, with any email. */
   loginsPerAddress: [300, 1_000_000],
-  /** Wrong passwords or codes of somebody who is signed in, in one session; then the wait doubles as above. */
+  /**
+   * Wrong passwords or codes in one session of someone who is signed in. After that, the wait doubles as
+   * above.
+   */
   confirmationFailures: [5, 20],
-  /** Codes of one user's second factor, at a login or for a change, from anywhere, an hour; a right one forgets them. */
+  /**
+   * Second-factor codes per hour for one user, from anywhere, at login or to confirm a change. A correct one
+   * resets it.
+   */
   codesPerUser: [20, 100],
-  /** Registrations from one address, an hour. */
+  /** Registrations per hour from one address. */
   registrationsPerAddress: [30, 1_000_000],
-  /** POST /password/forgot for one e-mail from one address, an hour. */
+  /** POST /password/forgot per hour for one email from one address. */
   forgotsPerEmail: [5, 100],
-  /** POST /password/forgot from one address, an hour. */
+  /** POST /password/forgot per hour from one address. */
   forgotsPerAddress: [30, 1_000_000],
-  /** POST /email/verify/resend for one e-mail from one address, an hour. */
+  /** POST /email/verify/resend per hour for one email from one address. */
   resendsPerEmail: [5, 100],
-  /** POST /email/verify/resend from one address, an hour. */
+  /** POST /email/verify/resend per hour from one address. */
   resendsPerAddress: [30, 1_000_000],
-  /** POST /me/email of one user, an hour: each sends a mail to an address of their choice. */
+  /** POST /me/email per hour by one user: each one sends a message to an address of their choice. */
   emailChangesPerUser: [10, 100],
-  /** Uses of the refresh tokens of one session, an hour. */
+  /** Refreshes per hour of one session. */
   refreshesPerSession: [120, 10_000],
-  /** Mails of one kind to one e-mail; then each doubles the wait for the next, from 1 min to 15 min. */
+  /**
+   * Messages of one kind to one email. After that, each one doubles the wait for the next, from 1 min to 15
+   * min.
+   */
   mailsPerEmail: [3, 20],
 } as const
 
@@ -112,7 +125,7 @@ const limit = z
     ),
   )
 
-/** Every setting, in the order of secrets.example.json, which says what each is for. */
+/** Every setting, in the order of secrets.example.json, which explains them. */
 export const schema = {
   /** MongoDB connection string. */
   DB: z
@@ -120,46 +133,46 @@ export const schema = {
     .check(
       z.regex(
         /^mongodb(\+srv)?:\/\/[^\s/?#]+(\/[^\s/?#@]*)?(\?\S*)?$/,
-        'must be a connection string that begins with mongodb:// or mongodb+srv://, its password percent-encoded',
+        'must be a connection string that starts with mongodb:// or mongodb+srv://, with a percent-encoded password',
       ),
     ),
-  /** JWK Set (RFC 7517) of private ES256 keys: the first signs. */
+  /** JWK Set (RFC 7517) of private ES256 keys. The first one signs. */
   SIGNING_KEYS: keyRing(privateJwk),
-  /** The public halves of SIGNING_KEYS, made from them at deployment. */
+  /** The public halves of SIGNING_KEYS, derived when deploying. */
   VERIFICATION_KEYS: keyRing(publicJwk),
-  /** HMAC key over every password before bcrypt. */
+  /** HMAC key applied to every password before bcrypt. */
   PEPPER: key,
   /** HMAC key of the refresh tokens. */
   REFRESH_TOKEN_KEY: key,
-  /** `iss`: the base URL of this API, without a slash at its end. */
-  ISSUER: url('must be the URL of this API, without a query and without a slash at its end'),
+  /** `iss`: the base URL of this API, without a trailing slash. */
+  ISSUER: url('must be the URL of this API, without a query or a trailing slash'),
   /** `aud`: who the access tokens are for. */
   AUDIENCE: z.string().check(z.regex(/^\S{1,200}$/, 'must be 1 to 200 characters without spaces')),
-  /** API Gateway's id of this API; made by the deployment, never set by hand. */
+  /** API Gateway's id of this API. The deployment sets it. */
   API_ID: z.string().check(z.regex(/^[\w-]+$/, 'must be the id of an API')),
-  /** Access-Control-Allow-Origin of every answer. */
+  /** `Access-Control-Allow-Origin` of every answer. */
   CORS_ORIGIN: z.union([z.literal('*'), webOrigin], {
     error: 'must be an origin such as https://app.example.com, or *',
   }),
-  /** Where mail is handed over: any SMTP server. */
+  /** The SMTP server that takes the mail. */
   SMTP_URL: z
     .string()
     .check(
       z.refine(
         (text) => /^smtps?:\/\/[^\s/?#]+\/?(\?\S*)?$/.test(text) && URL.canParse(text),
-        'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, its user and password percent-encoded',
+        'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, with a percent-encoded user and password',
       ),
     ),
-  /** Sender of every mail. */
+  /** Sender of every email. */
   MAIL_FROM: z
     .string()
     .check(
       z.regex(
         new RegExp(`^(${mailbox}|[^\\p{C}<>@"\\\\:;()]+<${mailbox}>)$`, 'u'),
-        'must be an address, or a plain name with an address such as Example <no-reply@example.com>',
+        'must be an address, or a plain name and an address such as Example <no-reply@example.com>',
       ),
     ),
-  /** What the mails and authenticator apps call the product. */
+  /** What emails and authenticator apps call the product. */
   PRODUCT_NAME: z
     .string()
     .check(
@@ -168,13 +181,13 @@ export const schema = {
         'must be 1 to 50 printable characters other than <, > and :, with no space at either end',
       ),
     ),
-  /** Where the links in mails lead. */
-  APP_URL: url('must be the URL of your pages, without a query and without a slash at its end'),
-  /** Where the function that sends mail is invoked; made by the deployment, never set by hand. */
-  MAIL_FUNCTION_URL: url('must be the URL at which a function is invoked'),
-  /** Whether POST /register tells that an e-mail is taken. */
+  /** Base URL of the links in emails. */
+  APP_URL: url('must be the URL of your pages, without a query or a trailing slash'),
+  /** The URL that invokes the mail function. The deployment sets it. */
+  MAIL_FUNCTION_URL: url('must be the URL that invokes a function'),
+  /** Whether POST /register reveals that an email is taken. */
   REGISTRATION: z.enum(['open', 'private'], { error: 'must be open or private' }),
-  /** Whether a login needs a verified e-mail. */
+  /** Whether a login requires a verified email. */
   EMAIL_VERIFICATION: z.enum(['optional', 'required'], { error: 'must be optional or required' }),
   /** How often something may be tried. */
   LIMITS: z.pipe(
@@ -189,9 +202,9 @@ export const schema = {
       z.transform((given): Limits => ({ ...defaultLimits, ...(given as Partial<Limits>) })),
     ),
   ),
-  /** bcrypt's cost: the hash takes 2^cost rounds. */
+  /** bcrypt's cost: a hash takes 2^cost rounds. */
   BCRYPT_COST: wholeNumber(4, 15, 6),
-  /** Least length of a new password, in characters. */
+  /** Minimum length of a new password, in characters. */
   PASSWORD_MIN_LENGTH: wholeNumber(8, 64, 6),
 } as const
 
@@ -199,9 +212,9 @@ export type SettingName = keyof typeof schema
 export type Settings = { [Name in SettingName]: z.output<(typeof schema)[Name]> }
 
 /**
- * Checks one setting.
- * @returns its value as the code uses it (keys as Buffers, numbers as numbers)
- * @throws Error with a sentence that names the setting and what is wrong; never with the value
+ * Parses and checks one setting.
+ * @returns the value as the code uses it (keys as Buffers, numbers as numbers)
+ * @throws Error that says which setting is wrong and why, but never shows the value
  */
 export function parseSetting<Name extends SettingName>(name: Name, text: string): Settings[Name] {
   const result = z.safeParse(schema[name], text)

@@ -1,5 +1,5 @@
 /**
- * Lambdas of signing in: register, login, me.
+ * Handlers for signing in: register, login and me.
  */
 import * as z from 'zod/mini'
 import { Problem } from '../api/Problem.ts'
@@ -16,7 +16,7 @@ import { SessionModel } from './Sessions.ts'
 
 const signingIn = database(UserModel, SessionModel, AttemptsModel)
 
-/** POST /register: 201 session; 202 and a mail where a login needs a verified email. */
+/** POST /register: 201 session, or 202 and an email if a login requires a verified email. */
 export const register = route(
   {
     settings: [
@@ -40,7 +40,7 @@ export const register = route(
   },
 )
 
-/** POST /login: 200 session, or 401 with a challenge where the second factor is on. */
+/** POST /login: 200 session, or 401 with a challenge if the second factor is on. */
 export const login = route(
   {
     settings: [...SIGNING, 'PEPPER', 'BCRYPT_COST', 'LIMITS', 'REGISTRATION', 'EMAIL_VERIFICATION'],
@@ -54,7 +54,7 @@ export const login = route(
   },
 )
 
-/** POST /login/mfa: 200 session, for the challenge of a login and a code. */
+/** POST /login/mfa: 200 session, in exchange for a challenge and a code. */
 export const loginMfa = route(
   {
     settings: [...SIGNING, 'PEPPER', 'LIMITS', 'MAIL_FUNCTION_URL'],
@@ -70,7 +70,7 @@ export const loginMfa = route(
 /** GET /me: 200 user. */
 export const me = route({ role: 'user', database: database(UserModel) }, async (request) => {
   const user = await request.database(() => findEnabledUser(request.caller.id))
-  // The token outlives the account: to the client it is a token that is no longer good.
+  // The token outlives the account. To the client, it is simply no longer valid.
   if (!user) throw new Problem('invalid_token')
   return { status: 200, body: ownView(user) }
 })

@@ -1,9 +1,11 @@
 /**
- * Lambdas of discovery: the public keys and where to find them, for services that verify tokens on their own.
+ * Handlers for discovery: the public keys and where to find them, for services that verify tokens themselves.
  */
 import { route, routes } from '../api/Route.ts'
 
-/** Short enough that a new key is known before it signs, long enough to spare a call for each token. */
+/**
+ * Short enough that services know a new key before it signs, long enough that they need no request per token.
+ */
 const CACHEABLE = { 'Cache-Control': 'public, max-age=300' }
 
 /** GET /.well-known/jwks.json (RFC 7517 section 5). */
@@ -13,7 +15,7 @@ export const jwks = route({ settings: ['VERIFICATION_KEYS'] }, async ({ settings
   headers: CACHEABLE,
 }))
 
-/** GET /.well-known/openid-configuration (RFC 8414 section 2): what an API Gateway JWT authorizer asks for. */
+/** GET /.well-known/openid-configuration (RFC 8414 section 2), which API Gateway's JWT authorizer reads. */
 export const configuration = route({ settings: ['ISSUER'] }, async ({ settings: { ISSUER: issuer } }) => ({
   status: 200,
   body: {
@@ -26,7 +28,7 @@ export const configuration = route({ settings: ['ISSUER'] }, async ({ settings: 
   headers: CACHEABLE,
 }))
 
-/** The Lambda of both. */
+/** Both routes as one Lambda function. */
 export const discovery = routes({
   'GET /.well-known/jwks.json': jwks,
   'GET /.well-known/openid-configuration': configuration,

@@ -1,5 +1,5 @@
 /**
- * Signing in: the password first and, where the second factor is on, its code.
+ * Signing in: first the password, then a code if the second factor is on.
  */
 import { audit, event } from '../api/Events.ts'
 import { Problem } from '../api/Problem.ts'
@@ -21,9 +21,10 @@ type LoginSettings =
   'LIMITS' | 'PEPPER' | 'BCRYPT_COST' | 'REFRESH_TOKEN_KEY' | 'REGISTRATION' | 'EMAIL_VERIFICATION'
 
 /**
- * Signs in with a password. Unknown email, wrong password and disabled account cost and answer alike.
- * @throws Problem `invalid_credentials` (401); `mfa_required` (401) with a challenge where the second factor is on;
- *   `email_not_verified` (403), only to whoever knows the password; `too_many_attempts` (429)
+ * Signs in with a password. An unknown email, a wrong password and a disabled account take the same time and
+ * get the same answer.
+ * @throws Problem `invalid_credentials` (401); `mfa_required` (401) with a challenge if the second factor is
+ *   on; `email_not_verified` (403), only to someone who knows the password; `too_many_attempts` (429)
  */
 export async function logIn(
   { email, password }: { email: string; password: string },
@@ -37,7 +38,8 @@ export async function logIn(
   })
   if (user) identify({ userId: user.id })
   const hashing = { pepper: settings.PEPPER, cost: settings.BCRYPT_COST }
-  // No password of a disabled account is right: a cheap hash that matches would show in its time.
+  // A disabled account has no correct password. Otherwise, a match with a cheap hash would show in the
+  // response time.
   const stored = user?.disabled ? undefined : user?.passwordHash
   const { matches, outdated } = await verifyPassword(password, stored, hashing)
   const reason = failure(user, matches, settings)
@@ -47,10 +49,10 @@ export async function logIn(
   return database(async () => {
     if (upgraded) await bestEffort('upgrade a password hash', () => upgradePasswordHash(user, upgraded))
     if (user.totp) {
-      // The failures of before stay: whoever knows the password could otherwise guess codes without end. But the wait
-      // that one more makes would outlast the challenge.
-      const mine = rules.filter(({ onSuccess }) => onSuccess !== 'keep')
-      await bestEffort('take back an attempt', () => takeBack(mine, now))
+      // Earlier failures stay: otherwise, someone who knows the password could guess codes forever. This
+      // attempt does not count, because its wait could outlast the challenge.
+      const undone = rules.filter(({ onSuccess }) => onSuccess !== 'keep')
+      await bestEffort('take back an attempt', () => takeBack(undone, now))
       throw new Problem('mfa_required', {
         extensions: {
           challenge: newChallenge(user, settings.REFRESH_TOKEN_KEY, now),
@@ -67,7 +69,7 @@ export async function logIn(
   })
 }
 
-/** Why nobody is signed in, for the audit trail. */
+/** The reason of a failed login for the audit trail, or undefined if the login is fine. */
 function failure(
   user: User | undefined,
   matches: boolean,
@@ -81,15 +83,20 @@ function failure(
 
 type LoginFailure = 'unknown_email' | 'disabled' | 'wrong_password' | 'email_not_verified'
 
-/** Only whoever knows the password learns that the email is not verified, and with REGISTRATION=private nobody does. */
+/**
+ * Only someone who knows the password learns that the email is not verified. With REGISTRATION=private,
+ * nobody does.
+ */
 function loginFailed(reason: LoginFailure | undefined, { REGISTRATION }: Pick<Settings, 'REGISTRATION'>) {
-  const isTold = reason === 'email_not_verified' && REGISTRATION === 'open'
-  return new Problem(isTold ? 'email_not_verified' : 'invalid_credentials', {
+  const revealsReason = reason === 'email_not_verified' && REGISTRATION === 'open'
+  return new Problem(revealsReason ? 'email_not_verified' : 'invalid_credentials', {
     events: [event('authn_login_fail', { reason })],
   })
 }
 
-/** With private registration too: whoever can sign in at once knows that the email was not taken. */
+/**
+ * Private registration needs it too: someone who can sign in right away knows that the email was not taken.
+ */
 export const needsVerification = ({
   REGISTRATION,
   EMAIL_VERIFICATION,
@@ -97,8 +104,8 @@ export const needsVerification = ({
   REGISTRATION === 'private' || EMAIL_VERIFICATION === 'required'
 
 /**
- * Finishes a login with a code of the authenticator app or a recovery code. Each works once; wrong ones count as failed
- * logins.
+ * Finishes a login with a code from the authenticator app or a recovery code. Each code works once. A wrong
+ * code counts as a failed login.
  * @throws Problem `invalid_challenge` (401), `wrong_code` (403), `too_many_attempts` (429)
  */
 export async function logInWithCode(

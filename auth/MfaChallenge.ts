@@ -1,10 +1,11 @@
 /**
- * The challenge between a right password and the code of the second factor: it says who has given the password, and
- * is good for POST /login/mfa alone. `mfa.userId.sessionVersion.expires.HMAC-SHA-256`: nothing is stored.
+ * The challenge that a client gets for a correct password and sends back with a second-factor code. It says
+ * who gave the password, and only POST /login/mfa accepts it. Its format is
+ * `mfa.userId.sessionVersion.expires.HMAC-SHA-256`, so nothing is stored.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
-/** Lifetime in seconds: time to find the phone. */
+/** Lifetime of a challenge, in seconds: enough time to find one's phone. */
 export const CHALLENGE_SECONDS = 5 * 60
 
 interface Subject {
@@ -20,8 +21,10 @@ export function newChallenge({ id, sessionVersion }: Subject, key: Buffer, now: 
 }
 
 /**
- * @returns who has given the password, whose sessions must not have been ended since; undefined for what was not made
- *   here or has expired
+ * Checks a challenge.
+ * @param key HMAC key of the refresh tokens
+ * @returns who gave the password, and their sessionVersion at that time, which the caller must compare with
+ *   the current one. Undefined for a challenge that is forged or expired
  */
 export function readChallenge(challenge: string, key: Buffer, now: Date): Subject | undefined {
   const [, text = '', id = '', version, expires] =

@@ -1,13 +1,13 @@
 /**
- * Who may call what: one table from role to routes, and the IAM policy made from it.
- * Every protected route of serverless.yml stands here, and nothing else; a test holds the two together.
+ * Who may call what: a table from roles to routes, and the IAM policy derived from it.
+ * The table has exactly the protected routes of serverless.yml. A test keeps the two in sync.
  */
 import type { APIGatewayAuthorizerResult } from 'aws-lambda'
 import type { Role } from '../user/Roles.ts'
 
 type Route = `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`
 
-/** What everybody who is signed in may call. */
+/** The routes that everyone who is signed in may call. */
 const own: readonly Route[] = [
   'GET /me',
   'PATCH /me',
@@ -36,7 +36,7 @@ const routesOfRole: Record<Role, readonly Route[]> = {
   ],
 }
 
-/** The routes that these roles may call; a role that is not in the table adds none. */
+/** Returns the routes that these roles may call. An unknown role adds none. */
 export function routesFor(roles: readonly string[]): Route[] {
   return [
     ...new Set(
@@ -46,13 +46,13 @@ export function routesFor(roles: readonly string[]): Route[] {
 }
 
 /**
- * The policy for API Gateway: all routes of the caller's roles, across the whole stage. API Gateway may cache
- * it for other routes of the same token, so a policy for the one route asked for would refuse the next.
- * Another API that uses this authorizer has routes that are not in the table: there, whoever is signed in may call
- * all of its stage, and it looks at the roles itself.
- * @param roles of the caller
- * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`, as the authorizer's event has it
- * @param apiId of the API whose routes are in the table
+ * Creates the policy for API Gateway. It covers all routes of the caller's roles, because API Gateway may
+ * cache it and apply it to other routes: a policy for just the requested route would refuse the next one. If
+ * another API uses this authorizer, its routes are not in the table. There, everyone who is signed in may
+ * call the whole stage, and that API checks the roles itself.
+ * @param roles the caller's roles
+ * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path` from the authorizer's event
+ * @param apiId the id of this API, whose routes are in the table
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
  */
 export function policyFor(

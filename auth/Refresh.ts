@@ -1,5 +1,5 @@
 /**
- * Moving a session on: a refresh token for the next one and a new access token.
+ * Refreshing a session: the client trades its refresh token for the next one and a new access token.
  */
 import { audit, event } from '../api/Events.ts'
 import { Problem } from '../api/Problem.ts'
@@ -10,8 +10,9 @@ import type { SignedIn } from './SessionAnswer.ts'
 import { rotateRefreshToken } from './Sessions.ts'
 
 /**
- * @throws Problem `invalid_refresh_token` (401), `too_many_attempts` (429). Should the database go away between the two
- *   operations, the 503 tells the client to come again, and the same refresh token gives the same successor
+ * Refreshes a session. If the database fails between the two operations, the client gets a 503 and tries
+ * again, and the same refresh token gives the same successor.
+ * @throws Problem `invalid_refresh_token` (401), `too_many_attempts` (429)
  */
 export const refreshSession = (
   token: string,
@@ -28,7 +29,7 @@ export const refreshSession = (
       now,
     )
     identify({ userId: session.userId, sessionId: session.sessionId })
-    // Read after the token was taken: what changes from here on outdates the access token.
+    // Read the user only after the token is used: any later change outdates the new access token.
     const user = await findEnabledUser(session.userId)
     if (!user || user.sessionVersion !== session.sessionVersion) {
       throw new Problem('invalid_refresh_token', { events: [event('session_refused')] })

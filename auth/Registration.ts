@@ -1,5 +1,5 @@
 /**
- * Registering: an account, and a session with it unless a login needs a verified email.
+ * Registration: creates an account, and a session unless a login requires a verified email.
  */
 import { audit } from '../api/Events.ts'
 import type { Context, Device } from '../api/Route.ts'
@@ -32,10 +32,10 @@ interface Registration {
 }
 
 /**
- * Registers somebody.
- * @returns who is signed in now, or undefined where the mail has to be answered first. With REGISTRATION=private it
- *   is always undefined, and takes the same time, whether the email is taken or not
- * @throws Problem `invalid_request` (400) for a password that is not accepted, `email_taken` (409),
+ * Registers a user.
+ * @returns the new session, or undefined if the user must follow the emailed link first. With
+ *   REGISTRATION=private it is always undefined, and takes the same time, whether or not the email is taken
+ * @throws Problem `invalid_request` (400) for a password that breaks a rule, `email_taken` (409),
  *   `too_many_attempts` (429)
  */
 export async function register(
@@ -61,7 +61,8 @@ export async function register(
       created(user.id)
       return undefined
     }
-    // The session first: the account decides, and nothing that can fail may come after it.
+    // The session comes first. Creating the account is the deciding write, and nothing after it may fail the
+    // request.
     const session = await startSession(
       { id: user.id, sessionVersion: 0 },
       device,
@@ -69,7 +70,7 @@ export async function register(
       now,
     )
     const stored = await createUser(user, now).catch(async (error: unknown) => {
-      await bestEffort('remove the session of nobody', () => removeSession(session.sessionId))
+      await bestEffort('remove an orphaned session', () => removeSession(session.sessionId))
       throw error
     })
     created(user.id)

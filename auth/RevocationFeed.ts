@@ -1,59 +1,68 @@
 /**
- * What the authorizer knows of revoked and outdated access tokens, in memory: those of the last 16 minutes, since
- * older ones have expired by themselves. It asks the database for newer ones when a token comes and what it knows
- * is 5 seconds old, so a revoked token dies within 5 seconds, and a request costs the database nothing.
+ * The authorizer's memory of revoked and outdated access tokens. It covers the last 16 minutes, because older
+ * tokens have expired anyway. When a token arrives and the memory is at least 5 seconds old, the authorizer
+ * asks the database for newer revocations. So a revoked token stops working within 5 seconds, and most
+ * requests need no database.
  */
 import { setTimeout } from 'node:timers/promises'
 import { log, loggable } from '../lib/Log.ts'
 import { ACCESS_TOKEN_SECONDS, type Claims, SKEW_SECONDS } from './Tokens.ts'
 
-/** What is known may be so old, in milliseconds. */
+/** How old the memory may be before it is updated, in milliseconds. */
 const FRESH = 5_000
-/** Without an answer for so long, nobody is let in: what is revoked could not be told from what is not. */
+/**
+ * After this long without an answer, in milliseconds, nobody is let in: any token could have been revoked.
+ */
 const FAIL_CLOSED = 60_000
-/** How long a request waits for an answer while what is known is not too old. */
-const PATIENCE = 1_000
-/** Asked for again each time: clocks differ, and a write that was slow carries the time at which it began. */
+/** How long a request waits for an update while the memory may still be used, in milliseconds. */
+const UPDATE_TIMEOUT = 1_000
+/**
+ * How far each question reaches back behind the last one, in milliseconds. Clocks differ, and a slow write
+ * carries the time at which it began.
+ */
 const OVERLAP = 60_000
-/** For so long after it was issued can an access token be good. */
+/** How long after it was issued an access token can be valid, in milliseconds. */
 const TOKEN_LIFETIME = (ACCESS_TOKEN_SECONDS + SKEW_SECONDS) * 1000
 /**
- * So many entries are kept, 27 MB (bench/revocation-feed.ts). Should more come in 16 minutes, each token is looked up
- * by itself until they have expired.
+ * The most entries to keep, which take 27 MB (bench/revocation-feed.ts). If there are more within 16 minutes,
+ * each token is looked up in the database until they have expired.
  */
 export const MAX_ENTRIES = 200_000
 
-/** What was revoked or outdated after a time, the oldest first. */
+/** What was revoked or outdated after a point in time, oldest first. */
 interface Revocations {
-  /** In groups, each with the time of the last revocation in it. */
+  /** In groups, each with the time of its last revocation. */
   sessions: { ids: string[]; at: Date }[]
   users: { id: string; tokenVersion: number; at: Date }[]
 }
 
-/** The database, as the feed needs it. */
+/** What the feed needs from the database. */
 export interface Source {
-  /** At most `limit` sessions and as many users. */
+  /** Returns at most `limit` sessions and at most `limit` users. */
   revocationsSince: (since: Date, limit: number) => Promise<Revocations>
   isRevoked: (token: Token) => Promise<boolean>
 }
 
 type Token = Pick<Claims, 'sid' | 'sub' | 'ver'>
 
-/** Nobody can say now whether a token is revoked. */
+/** It is not known right now whether a token is revoked. */
 export class FeedUnavailable extends Error {}
 
 /**
- * Starts with an empty memory; nothing is asked before the first token.
- * @param source asked at most once in 5 seconds, but while it is the only one to know
- * @returns a function of a verified token's claims and the time that says whether the token is revoked or outdated
- * @throws FeedUnavailable when the source has not answered for 60 seconds, or cannot look a token up
+ * Creates a feed with an empty memory. It first asks the source when the first token arrives.
+ * @param source asked at most once in 5 seconds, except while there are too many revocations to remember
+ * @returns a function that takes a verified token's claims and the time, and returns whether the token is
+ *   revoked or outdated. It throws FeedUnavailable when the source has not answered for 60 seconds, or cannot
+ *   look up a token
  */
 export function revocationFeed(source: Source) {
   const revoked = new Entries<true>()
   const versions = new Entries<number>()
-  /** The time of the question that was answered last, of the last question, and until when there are too many. */
+  /** When the latest question that has an answer was asked. */
   let knownAt = -Infinity
+  /** When the latest question was asked. */
   let askedAt = -Infinity
+  /** Until when there are too many revocations to remember. */
   let fullUntil = -Infinity
   let answer: Promise<void> | undefined
 
@@ -66,13 +75,13 @@ export function revocationFeed(source: Source) {
       const { sessions, users } = await source.revocationsSince(new Date(since), MAX_ENTRIES + 1)
       for (const { ids, at } of sessions) for (const id of ids) revoked.set(id, true, at)
       for (const { id, tokenVersion, at } of users) {
-        // A later version may carry an earlier time: its request began before, or on a clock that is behind.
+        // A later version may carry an earlier time, if its request began earlier or its clock is behind.
         versions.set(id, Math.max(tokenVersion, versions.get(id) ?? 0), at)
       }
-      // An answer that a frozen container gets late knows less than the one of a later question.
+      // A frozen container may get an old answer after a newer one.
       knownAt = Math.max(knownAt, time)
     } catch (error) {
-      log.error('cannot ask for revocations', { error: loggable(error) })
+      log.error('cannot load revocations', { error: loggable(error) })
       return
     }
     const expired = time - TOKEN_LIFETIME - OVERLAP
@@ -95,27 +104,27 @@ export function revocationFeed(source: Source) {
       })
       answer = mine
     }
-    // Off the request's path where the database is slow and what is known may still be used.
-    await (isUsable ? withPatience(answer, PATIENCE - (time - askedAt)) : answer)
+    // If the database is slow, the request goes on without the answer as long as the memory may still be used.
+    await (isUsable ? withTimeout(answer, UPDATE_TIMEOUT - (time - askedAt)) : answer)
   }
 
   return async (token: Token, now: Date): Promise<boolean> => {
     const time = now.getTime()
-    // The clock was set back: how old is what is known? As good as unknown.
+    // The clock was set back, so the age of the memory is unknown.
     if (time < knownAt - FRESH) knownAt = -Infinity
     if (ageAt(time) >= FRESH && time >= fullUntil) await catchUp(time)
     if (time < fullUntil) {
       return source.isRevoked(token).catch((cause: unknown) => {
-        throw new FeedUnavailable('cannot look the token up', { cause })
+        throw new FeedUnavailable('cannot look up the token', { cause })
       })
     }
-    if (ageAt(time) > FAIL_CLOSED) throw new FeedUnavailable('no word of revocations for 60 seconds')
+    if (ageAt(time) > FAIL_CLOSED) throw new FeedUnavailable('no answer about revocations for 60 seconds')
     return revoked.has(token.sid) || token.ver < (versions.get(token.sub) ?? 0)
   }
 }
 
-/** Waits for an answer, but not for longer than some milliseconds. */
-async function withPatience(answer: Promise<void> | undefined, milliseconds: number): Promise<void> {
+/** Waits for an answer, but not longer than the given time. */
+async function withTimeout(answer: Promise<void> | undefined, milliseconds: number): Promise<void> {
   if (!answer || milliseconds <= 0) return
   const timer = new AbortController()
   const timeout = setTimeout(milliseconds, undefined, { signal: timer.signal }).catch(() => undefined)
@@ -123,7 +132,7 @@ async function withPatience(answer: Promise<void> | undefined, milliseconds: num
   timer.abort()
 }
 
-/** Values with the time of their change, in about the order of these times. */
+/** Values with the time of their last change, roughly ordered by that time. */
 class Entries<Value> {
   readonly #entries = new Map<string, { value: Value; at: number }>()
 
@@ -142,12 +151,12 @@ class Entries<Value> {
   set(id: string, value: Value, at: Date): void {
     const known = this.#entries.get(id)
     if (known && known.value === value && known.at >= at.getTime()) return
-    // Deleted first, since a Map keeps the place of a key that is set again.
+    // Delete it first, because a Map keeps the position of a key that is set again.
     this.#entries.delete(id)
     this.#entries.set(id, { value, at: Math.max(at.getTime(), known?.at ?? 0) })
   }
 
-  /** Drops what changed before a time, in milliseconds since the epoch. */
+  /** Drops entries that changed before a time, in milliseconds since the epoch. */
   forget(time: number): void {
     for (const [id, { at }] of this.#entries) {
       if (at >= time) return

@@ -1,6 +1,6 @@
 /**
- * The database's side of the revocation feed. VerifyToken loads it, and the database client with it, when the first
- * valid token comes.
+ * The database side of the revocation feed. VerifyToken loads it, and the database client with it, when the
+ * first valid token arrives.
  */
 import { database } from '../db.ts'
 import { findUserById, outdatedUsers } from '../user/User.ts'
@@ -11,8 +11,9 @@ import { isNotRevoked, revokedSessions, SessionModel } from './Sessions.ts'
 const openDatabase = database(UserModel, SessionModel)
 
 /**
- * @param uri connection string of the database
- * @returns the source of the feed; each question throws Problem `unavailable` (503) after 5 s
+ * Creates the source of the feed.
+ * @param uri the connection string of the database
+ * @returns the source, whose methods throw Problem `unavailable` (503) after 5 s without an answer
  */
 export const revocations = (uri: string): Source => ({
   revocationsSince: (since, limit) =>

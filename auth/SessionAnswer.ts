@@ -1,12 +1,11 @@
 /**
- * The answer that signs a client in, and the two ways in which a refresh token travels: in JSON bodies or, for
- * browsers, in a cookie that no script can read. A client asks for the cookie with the header
+ * The answer that signs a client in, and the two ways to send a refresh token: in JSON bodies or, for
+ * browsers, in a cookie that no script can read. A client asks for the cookie with this header:
  *
  *   Refresh-Token-In: cookie
  *
- * The same header proves that a request with the cookie is the client's own: no form and no link of another site can
- * set a header, and a script of another origin asks CORS first (OWASP CSRF Prevention Cheat Sheet, "Custom Request
- * Headers").
+ * The header also protects against CSRF. Forms and links on other sites cannot set a header, and scripts from
+ * other origins need permission through CORS (OWASP CSRF Prevention Cheat Sheet, "Custom Request Headers").
  */
 import { invalidField } from '../api/Problem.ts'
 import type { Answer, Context, Request } from '../api/Route.ts'
@@ -17,13 +16,13 @@ import { ACCESS_TOKEN_SECONDS, type KeyRing, signer } from './Tokens.ts'
 const COOKIE = '__Secure-refresh-token'
 const HEADER = 'Refresh-Token-In'
 
-/** The settings that signing somebody in needs. */
+/** The settings that sessionAnswer needs, and the key of the refresh tokens. */
 export const SIGNING = ['SIGNING_KEYS', 'REFRESH_TOKEN_KEY', 'ISSUER', 'AUDIENCE'] as const
 export type Signing = (typeof SIGNING)[number]
 
 /**
- * Whether the client keeps its refresh token in a cookie.
- * @throws Problem `invalid_request` (400) for another place than a cookie
+ * Returns whether the client keeps its refresh token in a cookie.
+ * @throws Problem `invalid_request` (400) if the header names anything but a cookie
  */
 export function usesCookie(header: Request['header']): boolean {
   const place = header(HEADER)
@@ -36,13 +35,17 @@ export function usesCookie(header: Request['header']): boolean {
 export interface SignedIn {
   user: User
   sessionId: string
-  /** Left out where the session could not be moved on: the access token is good, and the client signs in after it. */
+  /**
+   * Missing if it could not be issued. The access token still works, and the client signs in again once it
+   * expires.
+   */
   refreshToken?: string | undefined
 }
 
 /**
- * The session of the contract: an access token, and a refresh token where the client wants it.
- * @param status 201 where an account was made, otherwise 200
+ * Creates the answer with a session: an access token, and a refresh token in the body or in a cookie.
+ * @param status 201 if an account was created, otherwise 200
+ * @param inCookie whether the refresh token goes into a cookie
  */
 export function sessionAnswer(
   status: number,
@@ -64,21 +67,21 @@ export function sessionAnswer(
 }
 
 /**
- * The refresh token of a request that uses the cookie.
- * @throws Problem `invalid_request` (400) for two cookies of the name: a neighbouring subdomain can set one beside
- *   ours, with its own session in it, and nobody can tell them apart (RFC 6265 section 8.6)
+ * Reads the refresh token from the cookie.
+ * @throws Problem `invalid_request` (400) if there are two such cookies. A neighbouring subdomain can add one
+ *   with an attacker's session, and nobody can tell which one is ours (RFC 6265 section 8.6)
  */
 export function readCookie(header: Request['header']): string | undefined {
   const pairs = header('cookie')?.split(/; */) ?? []
   const [value, another] = pairs.filter((pair) => pair.startsWith(`${COOKIE}=`))
-  if (another !== undefined) throw invalidField(COOKIE, 'must be one cookie')
+  if (another !== undefined) throw invalidField(COOKIE, 'must be a single cookie')
   return value?.slice(COOKIE.length + 1)
 }
 
-/** The header that takes the cookie away again. */
+/** Returns the header that removes the cookie. */
 export const expiredCookie = (issuer: string) => cookie('', 0, issuer)
 
-/** Sent to POST /refresh and nowhere else; logging out needs the access token alone. */
+/** Browsers send the cookie to POST /refresh only. Logging out needs just the access token. */
 function cookie(value: string, seconds: number, issuer: string): Record<string, string> {
   const base = new URL(issuer).pathname.replace(/\/$/, '')
   return {
@@ -88,7 +91,7 @@ function cookie(value: string, seconds: number, issuer: string): Record<string, 
 
 const signers = new WeakMap<KeyRing, ReturnType<typeof signer>>()
 
-/** Made once for each key ring: reading a key costs forty times as much as using it. */
+/** Creates the signer once per key ring, because parsing a key takes forty times as long as using it. */
 function signerOf({ SIGNING_KEYS, ISSUER, AUDIENCE }: Context<Signing>['settings']) {
   const known = signers.get(SIGNING_KEYS)
   if (known) return known

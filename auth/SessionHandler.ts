@@ -1,5 +1,5 @@
 /**
- * Lambdas of a session that has begun: refresh it, sign out, list one's sessions and end them.
+ * Handlers for existing sessions: refresh, log out, list and end.
  */
 import * as z from 'zod/mini'
 import { audit } from '../api/Events.ts'
@@ -14,13 +14,13 @@ import { listSessions, revokeSession, SessionModel } from './Sessions.ts'
 
 const sessionsOfUsers = database(UserModel, SessionModel)
 
-/** POST /refresh: 200 session. The refresh token is in the body, or in the cookie where the header says so. */
+/** POST /refresh: 200 session. The refresh token is in the body, or in the cookie if the header says so. */
 export const refresh = route(
   {
     settings: [...SIGNING, 'LIMITS'],
     database: sessionsOfUsers,
     body: z.optional(z.strictObject({ refreshToken: z.string() })),
-    // Within the time in which a refresh token that is already used gives the same successor again.
+    // Well within the time in which a used refresh token still gives the same successor.
     retryAfter: 1,
   },
   async (request) => {
@@ -31,7 +31,7 @@ export const refresh = route(
       return sessionAnswer(200, await refreshSession(token, device, request), inCookie, request)
     } catch (error) {
       if (!inCookie || !(error instanceof Problem) || error.code !== 'invalid_refresh_token') throw error
-      // A browser should not come again with a token that is good for nothing.
+      // Stop the browser from sending a useless token again.
       throw new Problem(error.code, { headers: expiredCookie(settings.ISSUER), events: error.events })
     }
   },
@@ -89,7 +89,7 @@ export const endSession = route(
   },
 )
 
-/** The Lambda of what a signed-in user does with sessions. */
+/** The routes for signed-in users as one Lambda function. */
 export const session = routes({
   'POST /logout': logout,
   'POST /logout-all': logoutAll,
@@ -98,13 +98,15 @@ export const session = routes({
 })
 
 /**
- * @throws Problem `invalid_request` (400) where there should be one in the body, or is one beside the cookie;
- *   `invalid_refresh_token` (401) without a cookie: a page cannot see whether it has one
+ * Picks the refresh token from the body or the cookie.
+ * @throws Problem `invalid_request` (400) if it is missing from the body, or in the body although the cookie
+ *   is used; `invalid_refresh_token` (401) if the cookie is missing, because a page cannot see whether it has
+ *   one
  */
 function refreshTokenOf(inBody: string | undefined, cookie: string | undefined, inCookie: boolean): string {
   if (!inCookie && !inBody) throw invalidField('refreshToken', 'is required')
   if (inCookie && inBody !== undefined) {
-    throw invalidField('refreshToken', 'must not be sent together with Refresh-Token-In: cookie')
+    throw invalidField('refreshToken', 'must not be sent with Refresh-Token-In: cookie')
   }
   const token = inCookie ? cookie : inBody
   if (!token) throw new Problem('invalid_refresh_token')

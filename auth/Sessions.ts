@@ -1,10 +1,11 @@
 /**
- * Sessions: one document for each sign-in. Its id is the `sid` of the access tokens, and its generation
- * counts the refresh tokens handed out. A refresh token is `sid.generation.HMAC-SHA-256(key, sid.generation)`:
- * nothing secret is stored, so a leaked database gives no session away.
+ * Sessions: one document per sign-in. Its id is the `sid` of the access tokens, and its generation counts the
+ * refresh tokens handed out. A refresh token is `sid.generation.HMAC-SHA-256(key, sid.generation)`. Nothing
+ * secret is stored, so a leaked database reveals no session.
  *
- * Each refresh token works once (rotation, RFC 9700 section 4.14.2). One that comes again later was stolen, from
- * the client or by it: nobody can tell which of the two is asking, so the session ends.
+ * Each refresh token works once (rotation, RFC 9700 section 4.14.2). If one is used again later, it was
+ * stolen. The second use may come from the thief or from the victim, and nobody can tell which, so the
+ * session ends.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import mongoose from 'mongoose'
@@ -16,30 +17,38 @@ import { tooMany } from '../throttle/Counters.ts'
 const SECOND = 1000
 const HOUR = 60 * 60 * SECOND
 const DAY = 24 * HOUR
-/** A session ends when it was not used for so long, in milliseconds. */
+/** A session ends after this long without a refresh, in milliseconds. */
 export const IDLE_LIFETIME = 7 * DAY
-/** A session ends so long after it began, used or not. */
+/** A session ends this long after it began, even if it is in use, in milliseconds. */
 const ABSOLUTE_LIFETIME = 30 * DAY
-/** For so long the refresh token before the last answers with the same successor: a lost answer, a second tab. */
+/**
+ * How long a used refresh token still gives the same successor, in milliseconds. The answer may have been
+ * lost, or a second tab may have sent the same token.
+ */
 const GRACE = 30 * SECOND
-/** For so long a revoked session is kept: longer than any access token of it lives. */
+/**
+ * How long a revoked session is kept, in milliseconds. This is longer than any of its access tokens lives.
+ */
 const REVOKED_LIFETIME = HOUR
 
 const schema = new mongoose.Schema(
   {
     _id: { type: String, required: true },
     userId: { type: mongoose.Schema.Types.ObjectId, required: true, index: true },
-    /** The user's sessionVersion when the session began: with another one it has ended. */
+    /**
+     * The user's sessionVersion when the session began. Once the user has a different one, the session is
+     * over.
+     */
     sessionVersion: { type: Number, required: true },
     generation: { type: Number, required: true },
     createdAt: { type: Date, required: true },
-    /** When it began or was last refreshed, and from where. */
+    /** When it began or was last refreshed. The two fields below say from where. */
     lastUsedAt: { type: Date, required: true },
     userAgent: { type: String, default: null },
     address: { type: String, default: null },
     expiresAt: { type: Date, required: true, index: { expireAfterSeconds: 0 } },
     revokedAt: { type: Date, index: { sparse: true } },
-    /** How often its refresh tokens were used within an hour, and until when that hour lasts. */
+    /** How often its refresh tokens were used within an hour, and when that hour ends. */
     uses: { type: Number },
     usesExpireAt: { type: Date },
   },
@@ -48,7 +57,7 @@ const schema = new mongoose.Schema(
 
 export const SessionModel = mongoose.model('Session', schema)
 
-/** A session as its owner sees it. */
+/** What users see of their sessions. */
 export interface Session extends Device {
   id: string
   createdAt: Date
@@ -57,7 +66,7 @@ export interface Session extends Device {
 }
 
 /**
- * Starts a session: one database operation.
+ * Starts a session, in one database operation.
  * @param key HMAC key of the refresh tokens
  * @returns the session's id and its first refresh token
  */
@@ -82,13 +91,14 @@ export async function startSession(
 }
 
 /**
- * Takes a refresh token and gives its successor: one atomic database operation, so that of many requests with the same
- * token one moves the session on and the others get the very same successor.
+ * Uses a refresh token and returns its successor, in one atomic database operation. Of many requests with the
+ * same token, one moves the session on, and the others get the same successor.
  * @param key HMAC key of the refresh tokens
- * @param limit how often a session's tokens may be used within an hour, counted by the same operation
- * @returns the session, which belongs to `userId` and has ended if that user's sessionVersion is another one
- * @throws Problem `invalid_refresh_token` (401) for what was not issued here, has expired, is revoked, or was used
- *   before; the last of these revokes the session. `too_many_attempts` (429): the token is good, but not yet
+ * @param limit how often the tokens of a session may be used within an hour. The same operation counts it
+ * @returns the session. The caller must check it against the user: it has ended if the user's sessionVersion
+ *   differs
+ * @throws Problem `invalid_refresh_token` (401) for a token that is forged, expired, revoked or already used.
+ *   A used one also revokes the session. `too_many_attempts` (429) for a valid token that must wait
  */
 export async function rotateRefreshToken(
   token: string,
@@ -126,7 +136,10 @@ export async function rotateRefreshToken(
   }
 }
 
-/** The update that takes the refresh token of a generation: it counts the use, and then one of four branches applies. */
+/**
+ * The update that uses the refresh token of a generation: it counts the use, and then takes one of four
+ * branches.
+ */
 function rotation(generation: number, device: Device, limit: number, now: Date): mongoose.PipelineStage[] {
   const isCounting = { $gt: ['$usesExpireAt', now] }
   const countedUse = {
@@ -154,12 +167,12 @@ function rotation(generation: number, device: Device, limit: number, now: Date):
       expiresAt: {
         $min: [new Date(now.getTime() + IDLE_LIFETIME), { $add: ['$createdAt', ABSOLUTE_LIFETIME] }],
       },
-      // A text that begins with $ would name a field here.
+      // Without $literal, text that starts with $ would name a field.
       userAgent: { $literal: shortened(device).userAgent },
       address: { $literal: device.address },
     }),
   )
-  /** A lost answer, or a second tab: it gets the same successor. */
+  /** The answer was lost, or a second tab sent the same token. It gets the same successor. */
   const answerAgain = branch(isJustReplaced, unchanged)
   const endAsStolen = changed(revoked(now))
   return [
@@ -168,26 +181,28 @@ function rotation(generation: number, device: Device, limit: number, now: Date):
   ] as mongoose.PipelineStage[]
 }
 
-/** Makes the refusal of a refresh token, with what it reports. */
+/** Creates the refusal of a refresh token, with its events. */
 const refused = (whose: { userId?: string; sessionId?: string } = {}, ...before: AuditEvent[]): Problem =>
   new Problem('invalid_refresh_token', { events: [...before, event('session_refused', whose)] })
 
 /**
- * Ends a session of a user: its refresh token at once, its access tokens when the authorizers hear of it.
+ * Ends a session of a user: the refresh token immediately, the access tokens once the authorizers learn of
+ * it.
  * @returns whether the user has such a session
  */
 export async function revokeSession(sessionId: string, userId: string, now: Date): Promise<boolean> {
-  // Again if it was revoked before: a client that was told 503 comes again, and the authorizers look at the time. The
-  // later one stays, should a slow write come after it.
+  // This also updates a session that is already revoked. A client retries after a 503, and the authorizers go
+  // by the time. $max keeps the later time if a slow write arrives after this one.
   const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $max: revoked(now) })
   return matchedCount > 0
 }
 
 /**
- * Lets one session go on after all sessions of its user were ended, with its next refresh token: one that was stolen
- * before is of the past, as after a refresh (OWASP ASVS 5.0, 7.2.4).
- * @param user as after that
- * @returns the refresh token, or undefined when the session has ended by itself
+ * Lets one session continue after all sessions of its user were ended. It gets a new refresh token, so that a
+ * stolen one stops working, as after a refresh (OWASP ASVS 5.0, 7.2.4).
+ * @param user the user after the sessions were ended
+ * @param key HMAC key of the refresh tokens
+ * @returns the refresh token, or undefined if the session had already ended by itself
  */
 export async function keepSession(
   sessionId: string,
@@ -203,17 +218,20 @@ export async function keepSession(
   return session ? { refreshToken: refreshToken(sessionId, session.generation, key) } : undefined
 }
 
-/** Removes a session whose tokens nobody has got. */
+/** Removes a session whose tokens were never handed out. */
 export async function removeSession(sessionId: string): Promise<void> {
   await SessionModel.deleteOne({ _id: sessionId })
 }
 
-/** Ends all sessions of a user who is about to be deleted, and has no counter any more. */
+/**
+ * Ends all sessions of a user who is about to be deleted. Afterwards there is no sessionVersion left to
+ * compare.
+ */
 export async function revokeSessions(userId: string, now: Date): Promise<void> {
   await SessionModel.updateMany({ userId }, { $max: revoked(now) })
 }
 
-/** The live sessions of a user, the last used first; 100 at the most. */
+/** Returns the live sessions of a user, most recently used first, at most 100. */
 export async function listSessions(
   user: { id: string; sessionVersion: number },
   now: Date,
@@ -237,21 +255,21 @@ export async function listSessions(
   }))
 }
 
-/** The sessionVersion of a user's session; undefined where it is over. */
+/** Returns the sessionVersion of a user's session, or undefined if the session is over. */
 export async function versionOfSession(sessionId: string, userId: string): Promise<number | undefined> {
   const session = await SessionModel.findOne({ _id: sessionId, userId, revokedAt: null }).lean()
   return session?.sessionVersion
 }
 
-/** Whether a session is there and not revoked. */
+/** Returns whether a session exists and is not revoked. */
 export const isNotRevoked = async (sessionId: string): Promise<boolean> =>
   (await SessionModel.exists({ _id: sessionId, revokedAt: null })) !== null
 
 /**
- * The ids of sessions that were revoked after a time, in groups of a minute, the first revoked first: 100,000 in
- * groups take a tenth of the time that they take as documents.
- * @param limit of the ids of all groups
- * @returns each with the time of the last revocation in it
+ * Returns the ids of the sessions that were revoked after a point in time, oldest first, grouped by minute.
+ * For 100,000 sessions, groups take a tenth of the time of single documents.
+ * @param limit the most ids to return, over all groups
+ * @returns the groups, each with the time of its last revocation
  */
 export const revokedSessions = (since: Date, limit: number): Promise<{ ids: string[]; at: Date }[]> =>
   SessionModel.aggregate<{ ids: string[]; at: Date }>([
@@ -278,7 +296,7 @@ function refreshToken(sessionId: string, generation: number, key: Buffer): strin
   return `${text}.${createHmac('sha256', key).update(text).digest('base64url')}`
 }
 
-/** In the same time wherever the two differ: the right HMAC of a sid cannot be guessed byte by byte. */
+/** Takes the same time wherever the two differ, so that nobody can guess the HMAC of a sid byte by byte. */
 function equal(one: string, other: string): boolean {
   const [a, b] = [Buffer.from(one), Buffer.from(other)]
   return a.length === b.length && timingSafeEqual(a, b)

@@ -1,34 +1,34 @@
 /**
  * Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, signed with ES256.
  *
- * jsonwebtoken does the signing and verifying; what it leaves open is closed here: it ignores `crit`,
- * checks no claim's type, lets a token without `exp` pass and throws whatever it likes (RFC 8725).
- * KeyObjects are made once: making one costs forty times more than verifying with it.
+ * jsonwebtoken signs and verifies. This file adds the checks that it lacks: it ignores `crit`, checks no
+ * claim's type, accepts a token without `exp` and throws all kinds of errors (RFC 8725). Each KeyObject is
+ * created once, because creating one takes forty times as long as verifying with it.
  */
 import { createPrivateKey, createPublicKey, randomUUID, type JsonWebKey, type KeyObject } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 
 /** Lifetime of an access token, in seconds. */
 export const ACCESS_TOKEN_SECONDS = 15 * 60
-/** Clock skew between servers that is tolerated, in seconds (RFC 7519 section 4.1.4). */
+/** Tolerated clock skew between servers, in seconds (RFC 7519 section 4.1.4). */
 export const SKEW_SECONDS = 30
-/** Anything longer was not made here and is not worth parsing. */
+/** In characters. Anything longer was not issued here and is not worth parsing. */
 const MAX_TOKEN_LENGTH = 8 * 1024
 
 type Jwk = JsonWebKey & { kid: string }
 
-/** A JWK Set (RFC 7517 section 5): the first key signs, all verify. */
+/** A JWK Set (RFC 7517 section 5). The first key signs, and all of them verify. */
 export interface KeyRing {
   keys: Jwk[]
 }
 
-/** Who issues the tokens and whom they are for. */
+/** Who issues the tokens and who accepts them. */
 export interface Parties {
   issuer: string
   audience: string
 }
 
-/** Whom a token is for. */
+/** The user that a token is about. */
 interface Subject {
   id: string
   roles: string[]
@@ -46,7 +46,7 @@ export interface Claims {
   roles: string[]
   /** OpenID Connect Core 1.0 section 5.1. */
   email_verified: boolean
-  /** The user's tokenVersion when the token was issued: once that has grown, the token is outdated. */
+  /** The user's tokenVersion when the token was issued. Once that has grown, the token is outdated. */
   ver: number
   /** Seconds since the epoch, like `exp`. */
   iat: number
@@ -54,7 +54,7 @@ export interface Claims {
   jti: string
 }
 
-/** Why a token was refused. The reason is for the log; a client only hears that the token is not valid. */
+/** A token was refused. The message is for the log. The client only learns that the token is not valid. */
 export class InvalidToken extends Error {
   constructor(reason: string) {
     super(reason)
@@ -63,9 +63,9 @@ export class InvalidToken extends Error {
 }
 
 /**
- * Makes the function that issues access tokens (RFC 9068 section 2).
- * @param keyRing private keys, of which the first signs
- * @returns a function of whom the token is for and the time, giving the compact JWT
+ * Creates the function that issues access tokens (RFC 9068 section 2).
+ * @param keyRing private keys, of which the first one signs
+ * @returns a function that takes the user, the session's id and the time, and returns the compact JWT
  */
 export function signer(keyRing: KeyRing, { issuer, audience }: Parties) {
   const [jwk] = keyRing.keys
@@ -95,11 +95,11 @@ export function signer(keyRing: KeyRing, { issuer, audience }: Parties) {
 }
 
 /**
- * Makes the function that reads access tokens (RFC 9068 section 4, RFC 8725 section 3).
- * @param keyRing public keys; a token's `kid` picks one of these and nothing else does, so `jwk`, `jku`,
- *   `x5c` and `x5u` headers have no effect (RFC 8725 section 3.10)
- * @returns a function of the compact JWT and the time, giving its claims
- * @throws InvalidToken for everything that this deployment did not issue or that has expired
+ * Creates the function that verifies access tokens (RFC 9068 section 4, RFC 8725 section 3).
+ * @param keyRing public keys. Only a token's `kid` chooses among them, so `jwk`, `jku`, `x5c` and `x5u`
+ *   headers have no effect (RFC 8725 section 3.10)
+ * @returns a function that takes the compact JWT and the time, and returns the claims. It throws InvalidToken
+ *   for any token that this deployment did not issue or that has expired
  */
 export function verifier(keyRing: KeyRing, { issuer, audience }: Parties) {
   const keys = new Map<unknown, KeyObject>(
@@ -122,15 +122,15 @@ export function verifier(keyRing: KeyRing, { issuer, audience }: Parties) {
     }
     if (!isClaims(claims)) throw new InvalidToken('a claim is missing or of the wrong type')
     if (claims.iat > seconds(now) + SKEW_SECONDS) throw new InvalidToken('issued in the future')
-    // No token of ours lives longer; this also stops an `exp` in milliseconds.
+    // None of our tokens lives longer. This also stops an `exp` in milliseconds.
     if (claims.exp > claims.iat + ACCESS_TOKEN_SECONDS) throw new InvalidToken('lives too long')
     return claims
   }
 }
 
 /**
- * The public halves of a key ring, as the JWKS publishes them (RFC 7517 section 5).
- * Members are named one by one, so that a private one can never slip through.
+ * Returns the public halves of a key ring for the JWKS (RFC 7517 section 5). The members are listed one by
+ * one, so that a private one can never slip through.
  */
 export function publicKeys(keyRing: KeyRing): KeyRing {
   return {
@@ -140,7 +140,9 @@ export function publicKeys(keyRing: KeyRing): KeyRing {
   }
 }
 
-/** Checks what must hold before any cryptography, and picks the key. Nothing read here is trusted yet. */
+/**
+ * Does the checks that come before any cryptography, and picks the key. Nothing in the token is trusted yet.
+ */
 function keyFor(token: string, keys: Map<unknown, KeyObject>): KeyObject {
   if (token.length > MAX_TOKEN_LENGTH) throw new InvalidToken('too long')
   const parts = token.split('.')
@@ -148,20 +150,25 @@ function keyFor(token: string, keys: Map<unknown, KeyObject>): KeyObject {
 
   const unverifiedHeader = parseObject(parts[0]!)
   if (unverifiedHeader['alg'] !== 'ES256') throw new InvalidToken('alg is not ES256')
-  // RFC 9068 section 4: "application/at+jwt" means the same; RFC 7515 section 4.1.9: case does not matter.
+  // "application/at+jwt" means the same (RFC 9068 section 4), and case does not matter (RFC 7515 section
+  // 4.1.9).
   const { typ } = unverifiedHeader
   if (typeof typ !== 'string' || !/^(application\/)?at\+jwt$/i.test(typ))
     throw new InvalidToken('typ is not at+jwt')
-  // RFC 7515 section 4.1.11: extensions that are not understood must be refused, and none is understood here.
+  // Unsupported extensions must be refused (RFC 7515 section 4.1.11), and we support none.
   if ('crit' in unverifiedHeader) throw new InvalidToken('crit is not supported')
-  // RFC 7797 section 7: no JWT may have it, and a verifier that knows it reads another payload in the same bytes.
+  // No JWT may have it, and a verifier that knows it would read the same bytes as another payload (RFC 7797
+  // section 7).
   if ('b64' in unverifiedHeader) throw new InvalidToken('b64 is not supported')
   const key = keys.get(unverifiedHeader['kid'])
   if (!key) throw new InvalidToken('kid is unknown')
   return key
 }
 
-/** Base64url has a second spelling for most last characters; only the canonical one is ours (RFC 4648 section 3.5). */
+/**
+ * Most base64url texts have several spellings of their last character. We accept the canonical one (RFC 4648
+ * section 3.5).
+ */
 const isCanonicalBase64url = (text: string) =>
   text !== '' && Buffer.from(text, 'base64url').toString('base64url') === text
 

@@ -1,7 +1,7 @@
 /**
- * The authorizer Lambda (TOKEN type): reads the access token and answers with the caller's IAM policy.
- * API Gateway calls it before every protected route, so it starts fast: the database client is in a chunk of its own,
- * which the first valid token loads.
+ * The Lambda authorizer (TOKEN type): verifies the access token and returns the caller's IAM policy. API
+ * Gateway calls it before every protected route, so it has to start fast. The database client is in a
+ * separate chunk that is loaded with the first valid token.
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-use-lambda-authorizer.html
  */
 import type { APIGatewayAuthorizerResult, APIGatewayTokenAuthorizerEvent, Context } from 'aws-lambda'
@@ -17,7 +17,7 @@ const names = ['DB', 'ISSUER', 'AUDIENCE', 'VERIFICATION_KEYS', 'API_ID'] as con
 
 const authorizer = atColdStart(() => {
   const { DB, ISSUER, AUDIENCE, VERIFICATION_KEYS, API_ID } = settingsOf(names)
-  // oxlint-disable-next-line no-restricted-imports -- a chunk of its own, loaded with the first valid token
+  // oxlint-disable-next-line no-restricted-imports -- a separate chunk, loaded with the first valid token
   const source = async () => (await import('./Revocations.ts')).revocations(DB)
   return {
     apiId: API_ID,
@@ -30,18 +30,21 @@ const authorizer = atColdStart(() => {
 })
 
 /**
- * @param event holds the Authorization header: `Bearer <jwt>` (RFC 6750 section 2.1), or the bare JWT as the
- *   tutorial's clients send it
- * @returns the policy over all routes of the caller's roles; `principalId` and `context.id` are the user's id
- * @throws the string "Unauthorized", which API Gateway turns into its 401, for anything but a good token; an Error
- *   when nobody can say whether the token is revoked: API Gateway's AUTHORIZER_CONFIGURATION_ERROR, a 503 here
+ * Authorizes a request.
+ * @param event contains the Authorization header: `Bearer <jwt>` (RFC 6750 section 2.1), or just the JWT,
+ *   which is what the tutorial's clients send
+ * @returns a policy for all routes of the caller's roles. `principalId` and `context.id` are the user's id
+ * @throws the string "Unauthorized" for anything but a valid token. API Gateway turns it into a 401
+ * @throws Error if it cannot find out whether the token is revoked. For API Gateway, that is an
+ *   AUTHORIZER_CONFIGURATION_ERROR, which our gateway responses turn into a 503
  */
 export const handler = Object.assign(
   (
     event: APIGatewayTokenAuthorizerEvent,
     context?: Pick<Context, 'awsRequestId'>,
   ): Promise<APIGatewayAuthorizerResult> =>
-    // Its own id: API Gateway tells an authorizer of this type neither the request's id nor its address.
+    // The authorizer's own request id. API Gateway passes it neither the id nor the address of the client's
+    // request.
     inRequest({ ...(context && { requestId: context.awsRequestId }) }, () => authorize(event)),
   { declaration: { settings: names } satisfies Declaration },
 )
@@ -58,14 +61,14 @@ async function authorize(event: APIGatewayTokenAuthorizerEvent): Promise<APIGate
     return {
       principalId: sub,
       policyDocument: policyFor(roles, event.methodArn, apiId),
-      // API Gateway takes scalars only.
+      // API Gateway accepts only scalars here.
       context: { id: sub, sessionId: sid, roles: roles.join(' '), emailVerified },
     }
   } catch (error) {
     if (error instanceof InvalidToken) audit('authz_token_refused', { reason: error.message })
     else log.error('authorizer failed', { error: loggable(error) })
     if (error instanceof FeedUnavailable) throw error
-    // oxlint-disable-next-line no-throw-literal, only-throw-error -- API Gateway compares the text; a stack would only fill the log
+    // oxlint-disable-next-line no-throw-literal, only-throw-error -- API Gateway compares the text, and an Error would only add a stack to the log
     throw 'Unauthorized'
   }
 }

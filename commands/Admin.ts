@@ -1,10 +1,10 @@
 /**
- * Makes a registered user admin; how the first admin comes to be:
+ * Makes a registered user an admin. Use it to create the first admin:
  *
  *   npm run admin -- grant ann@example.com [--stage prod]
  *
- * The database is that of DB, from the environment or the stage's secrets file. The stage dev needs no DB: then it
- * is the database of `npm start`, running or not.
+ * It uses the database in DB, from the environment or the stage's secrets file. Without DB, the stage dev
+ * uses the database of `npm start`, whether or not that is running.
  */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -17,25 +17,25 @@ import { LOCAL_STAGE, Secrets } from '../plugin/Secrets.ts'
 const USAGE = 'Usage: npm run admin -- grant <email> [--stage <stage>]'
 
 async function run(): Promise<string> {
-  const { positionals, values } = arguments_()
+  const { positionals, values } = readArguments()
   const [command, email, ...more] = positionals
   if (command !== 'grant' || !email || more.length > 0) throw new Error(USAGE)
   const database = await findDatabase(values.stage)
   try {
     await mongoose.connect(database.uri, { serverSelectionTimeoutMS: 3_000 }).catch((error: unknown) => {
-      // The driver's sentences may quote the connection string, which holds a password.
-      throw new Error(`The database at ${database.name} cannot be reached (${(error as Error).name}).`, {
+      // The driver's message may quote the connection string, which contains a password.
+      throw new Error(`Cannot reach the database at ${database.name} (${(error as Error).name}).`, {
         cause: error,
       })
     })
     const { name, disabled } = await grantAdmin(normaliseEmail(email), new Date())
-    const note = disabled ? ' The account is disabled, though: another admin must enable it.' : ''
-    const next = 'within 5 seconds the access tokens of before are refused: refresh, or log in again.'
-    return `${name} is admin at ${database.name}; ${next}${note}`
+    const note = disabled ? ' The account is disabled, so another admin must enable it.' : ''
+    const next = 'Existing access tokens stop working within 5 seconds: refresh or sign in again.'
+    return `${name} is now an admin in ${database.name}. ${next}${note}`
   } catch (error) {
     if (!(error instanceof Problem && error.code === 'not_found')) throw error
     throw new Error(
-      `Nobody at ${database.name} has the e-mail ${email}. Register first, then run this again.`,
+      `No user in ${database.name} has the email address ${email}. Register first, then run this again.`,
       {
         cause: error,
       },
@@ -46,7 +46,7 @@ async function run(): Promise<string> {
   }
 }
 
-function arguments_() {
+function readArguments() {
   try {
     const options = { stage: { type: 'string', default: LOCAL_STAGE } } as const
     return parseArgs({ allowPositionals: true, options })
@@ -55,7 +55,7 @@ function arguments_() {
   }
 }
 
-/** The connection string, and what to call the database without its password. */
+/** Finds the connection string, and a name for the database that does not contain the password. */
 async function findDatabase(
   stage: string,
 ): Promise<{ uri: string; name: string; stop: () => Promise<void> }> {
@@ -66,7 +66,7 @@ async function findDatabase(
     return { uri, name, stop: async () => undefined }
   }
   if (stage !== LOCAL_STAGE)
-    throw new Error(`Setting DB is missing: set it in ${secrets.file} or in the environment.`)
+    throw new Error(`Setting DB is missing. Set it in ${secrets.file} or in the environment.`)
   const local = await useDatabase(
     (line) => process.stderr.write(`${line}\n`),
     join(process.cwd(), LOCAL_FOLDER),

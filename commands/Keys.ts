@@ -1,5 +1,6 @@
 /**
- * The key ring of a stage: `npm run keys -- list | add | promote <kid> | remove <kid>`. Private keys are not shown.
+ * Manages the key ring of a stage: `npm run keys -- list | add | promote <kid> | remove <kid>`. It never
+ * shows private keys.
  */
 import { parseArgs } from 'node:util'
 import type { KeyRing } from '../auth/Tokens.ts'
@@ -8,19 +9,19 @@ import { addKey, describeKeys, promoteKey, recordDeployment, removeKey } from '.
 import { fileOf, isStage, LOCAL_STAGE, updateKeyRing } from '../plugin/Secrets.ts'
 
 const HELP = `Usage:
-  npm run keys -- list            what is known of each key, and what can be done with it
-  npm run keys -- add             makes a key, which verifies from the next deployment on
-  npm run keys -- promote <kid>   makes it the one that signs
-  npm run keys -- remove <kid>    takes it out
+  npm run keys -- list            shows what is known about each key, and what you can do with it
+  npm run keys -- add             creates a key, which can verify tokens after the next deployment
+  npm run keys -- promote <kid>   makes a key the one that signs
+  npm run keys -- remove <kid>    removes a key
 
-  --stage prod                      the keys of secrets.prod.json instead of secrets.json
-  --url https://auth.example.com    first records which keys this API has: after a deployment by a pipeline
-  --force                           promotes or removes without the wait: for a key that has leaked
+  --stage prod                      uses secrets.prod.json instead of secrets.json
+  --url https://auth.example.com    first records which keys this API has; use it after a pipeline has deployed
+  --force                           promotes or removes without waiting; use it if a key has leaked
 
 Deploy after each change.
 `
 
-/** A command line that makes no sense. */
+/** The command line is not valid. */
 class Misuse extends Error {}
 
 try {
@@ -31,12 +32,13 @@ try {
 }
 
 /**
+ * Runs a command.
  * @returns what to print
- * @throws Misuse, and Error with a sentence when it is refused; the file is then as before
+ * @throws Misuse; or Error with a message for the user, in which case the ring is unchanged
  */
 async function run([command = '', ...args]: string[]): Promise<string> {
   const takesKid = command === 'promote' || command === 'remove'
-  // By its place, since a thumbprint may begin with a hyphen.
+  // Taken by position, because a thumbprint may start with a hyphen.
   const kid = takesKid ? args.shift() : ''
   const { stage, url, force } = options(args)
   if (!/^(list|add|promote|remove)$/.test(command) || kid === undefined || (force && !takesKid)) {
@@ -48,7 +50,7 @@ async function run([command = '', ...args]: string[]): Promise<string> {
     updateKeyRing(process.cwd(), fileOf(stage), change)
   if (url !== undefined) {
     const deployed = await publishedKeys(url)
-    // Kept also where the change is refused: the time that the refusal names counts from here.
+    // This is kept even if the change is refused, because the waiting time in the refusal counts from here.
     update((keyRing) => recordDeployment(keyRing, deployed, now))
   }
 
@@ -81,25 +83,25 @@ function options(args: string[]) {
     })
     if (isStage(values.stage)) return values
   } catch {
-    // an unknown option, or one without its value
+    // An unknown option, or an option without its value.
   }
   throw new Misuse()
 }
 
-/** The JWKS of an API, as its verifiers see it. */
+/** Fetches the JWKS of an API. */
 async function publishedKeys(url: string): Promise<KeyRing> {
   const address = `${url.replace(/\/$/, '')}/.well-known/jwks.json`
-  const advice = 'Give the URL that clients use for the API: --url https://auth.example.com'
+  const advice = 'Pass the URL that clients use for the API: --url https://auth.example.com'
   let text
   try {
     const response = await fetch(address, { signal: AbortSignal.timeout(10_000) })
     text = await response.text()
   } catch {
-    throw new Error(`${address} cannot be reached. ${advice}`)
+    throw new Error(`Cannot reach ${address}. ${advice}`)
   }
   try {
     return parseSetting('VERIFICATION_KEYS', text)
   } catch {
-    throw new Error(`${address} does not answer with public keys of this API. ${advice}`)
+    throw new Error(`${address} does not return the public keys of this API. ${advice}`)
   }
 }

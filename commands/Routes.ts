@@ -1,6 +1,6 @@
 /**
- * The routes as docs/routes.md lists them: which there are and who may call them comes from the code, what they take
- * and answer is said here.
+ * The routes in docs/routes.md. The routes, their parameters and who may call them come from the code. This
+ * file adds what they answer.
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -8,14 +8,14 @@ import { join } from 'node:path'
 import type * as z from 'zod/mini'
 import { type DeclaredRoute, declaredRoutes, type FunctionConfig } from '../plugin/Functions.ts'
 
-/** Every route of serverless.yml, with what its handler declares. */
+/** Returns every route in serverless.yml, with its handler's declaration. */
 export const readRoutes = (): DeclaredRoute[] =>
   Object.entries(readFunctions()).flatMap(([name, config]) => declaredRoutes(name, config, load))
 
 const load = (file: string) =>
   createRequire(import.meta.url)(join(process.cwd(), `${file}.ts`)) as Record<string, unknown>
 
-/** The functions of serverless.yml, as far as they are read here. */
+/** Reads the functions in serverless.yml: their handlers, routes and authorizers. */
 export function readFunctions(): Record<string, FunctionConfig> {
   const [, section = ''] = /^functions:\n((?: .*\n|\n)*)/m.exec(readFileSync('serverless.yml', 'utf8')) ?? []
   const entries = section.split(/^ {2}(?=\w+:$)/m).slice(1)
@@ -32,7 +32,7 @@ export function readFunctions(): Record<string, FunctionConfig> {
   )
 }
 
-/** The names of the fields that a schema takes, those that may be left out with a question mark. */
+/** Returns the names of a schema's fields. Optional fields get a question mark. */
 export function fieldsOf(schema: z.ZodMiniType | undefined): string[] {
   let type = schema?._zod
   while (type && 'innerType' in type.def) type = (type.def.innerType as z.ZodMiniType)._zod
@@ -40,7 +40,7 @@ export function fieldsOf(schema: z.ZodMiniType | undefined): string[] {
   return Object.entries(shape).map(([name, field]) => (field._zod.optin === 'optional' ? `${name}?` : name))
 }
 
-/** What each route answers, in the order of the page. */
+/** What each route answers, in the order of docs/routes.md. */
 export const routeGroups: Record<string, Record<string, string>> = {
   'Registering and signing in': {
     'POST /register':
@@ -54,17 +54,17 @@ export const routeGroups: Record<string, Record<string, string>> = {
   },
   'Email and recovery': {
     'POST /email/verify': '204; the email is verified',
-    'POST /email/verify/resend': '202, and a mail if there is an account whose email is not verified',
-    'POST /password/forgot': '202, and a mail if there is an account',
+    'POST /email/verify/resend': '202, and an email if there is an account whose email is not verified',
+    'POST /password/forgot': '202, and an email if there is an account',
     'POST /password/reset': '204; all sessions have ended',
   },
   'Your own account': {
     'GET /me': '200 `{ id, name, email, emailVerified, roles, createdAt }`',
     'PATCH /me': '200, the same',
     'DELETE /me': '204; the account and its sessions are gone',
-    'POST /me/password': '200 session: this one, with new tokens; all others have ended',
+    'POST /me/password': '200, the current session with new tokens; all others have ended',
     'POST /me/email':
-      '202, and a mail to the new address, which takes effect once confirmed; `code` is required if a second factor is on',
+      '202, and an email to the new address, which takes effect once confirmed; `code` is required if a second factor is on',
     'GET /me/sessions':
       '200 array of `{ id, createdAt, lastUsedAt, expiresAt, userAgent, address, current }`, most recently used first',
     'DELETE /me/sessions/{id}': '204; that session has ended',

@@ -1,5 +1,5 @@
 /**
- * Makes the secrets of a stage:
+ * Creates the secrets file of a stage:
  *
  *   npm run secrets -- prod
  */
@@ -9,15 +9,15 @@ const [stage = ''] = process.argv.slice(2)
 const file = fileOf(stage)
 
 if (!isStage(stage) || stage === LOCAL_STAGE) {
-  process.stderr.write('Name the stage: npm run secrets -- prod\n')
+  process.stderr.write('Name a stage other than dev: npm run secrets -- prod\n')
   process.exitCode = 1
 } else if (generateSecrets(process.cwd(), file)) {
   process.stdout.write(
-    `Made ${file} (git-ignored). Fill in DB, SMTP_URL and MAIL_FROM, keep a copy in a safe place, then: npx sls deploy --stage ${stage}\n`,
+    `Created ${file} (git-ignored). Fill in DB, SMTP_URL and MAIL_FROM, and keep a copy in a safe place. Then deploy: npx sls deploy --stage ${stage}\n`,
   )
 } else {
   process.stderr.write(
-    `${file} is there already. Its keys sign your users in: remove it yourself if you mean to.\n`,
+    `${file} already exists. Its keys sign your users in. If you really want new ones, delete it yourself first.\n`,
   )
   process.exitCode = 1
 }

@@ -1,9 +1,9 @@
 /**
- * A limit on how long one request may wait for something in total. Only time spent waiting counts: work between two
+ * Limits how long one request may wait for something in total. Only the waiting counts. Work between two
  * waits, such as hashing a password, does not.
  */
 
-/** The limit was reached. */
+/** The time is up. */
 export class DeadlineExceeded extends Error {}
 
 export class Deadline {
@@ -12,7 +12,7 @@ export class Deadline {
   #waiting = 0
   #since = 0
 
-  /** @param milliseconds that all waits may take together */
+  /** @param milliseconds how long all waits may take together */
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds
   }
@@ -23,15 +23,15 @@ export class Deadline {
   }
 
   /**
-   * Waits for some work. Waits that overlap count once.
-   * @throws DeadlineExceeded when the time is up; the work itself cannot be stopped
+   * Waits for some work. Overlapping waits count once.
+   * @throws DeadlineExceeded when the time is up. The work itself cannot be stopped
    */
   async wait<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#waiting++ === 0) this.#since = performance.now()
     let timer
     const expiry = new Promise<never>((_, reject) => {
       const expire = () => {
-        // A timer can be early by a fraction of a millisecond.
+        // A timer can fire a fraction of a millisecond early.
         this.#spent = this.#milliseconds
         reject(new DeadlineExceeded(`no answer within ${this.#milliseconds} ms`))
       }

@@ -1,19 +1,20 @@
 /**
- * Hands work to another Lambda function, which does it after the answer is on its way: neither what it does nor how
- * long it takes shows in the answer. Lambda retries by itself when the work fails.
+ * Hands work to another Lambda function, which does it in the background. The answer shows neither what that
+ * function does nor how long it takes. Lambda retries by itself if the work fails.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
  */
 import { AwsClient } from 'aws4fetch'
 
-/** An answer must not wait longer than this, in milliseconds. */
-const PATIENCE = 2_000
+/** The longest that an answer may be held up, in milliseconds. */
+const TIMEOUT = 2_000
 
 /**
- * Invokes a function and does not wait for what it does.
- * @param url of its invocations, `https://lambda.REGION.amazonaws.com/2015-03-31/functions/NAME/invocations`
- * @param payload its event, sent as JSON; nothing secret, since Lambda keeps it in a queue
- * @param credentials that may invoke the function, and its region
- * @throws Error when Lambda does not accept it
+ * Invokes a function asynchronously.
+ * @param url `https://lambda.REGION.amazonaws.com/2015-03-31/functions/NAME/invocations`
+ * @param payload the function's event, sent as JSON. It must hold nothing secret, because Lambda keeps it in
+ *   a queue
+ * @param credentials credentials that may invoke the function, and its region
+ * @throws Error when Lambda does not accept the event
  */
 export async function invokeLater(
   url: string,
@@ -33,8 +34,8 @@ export async function invokeLater(
     method: 'POST',
     headers: { 'Content-Type': 'application/json', 'X-Amz-Invocation-Type': 'Event' },
     body: JSON.stringify(payload),
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: AbortSignal.timeout(TIMEOUT),
   })
   await answer.body?.cancel()
-  if (answer.status !== 202) throw new Error(`Lambda answers ${answer.status}`)
+  if (answer.status !== 202) throw new Error(`Lambda answered ${answer.status}`)
 }

@@ -1,11 +1,11 @@
 /**
- * Structured logs: one JSON object a line, as CloudWatch Logs Insights reads them.
- * Never hand it a token, a password, a hash, an e-mail or a whole event (OWASP ASVS 5.0, 16.2.5).
+ * Structured logs: one JSON object per line, as CloudWatch Logs Insights expects.
+ * Never log a token, a password, a hash, an email address or a whole event (OWASP ASVS 5.0, 16.2.5).
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Logger } from '@aws-lambda-powertools/logger'
 
-/** Whose doing a line of the log is. */
+/** Who caused a log line. */
 export interface Origin {
   requestId?: string
   /** The IP address of the connection. */
@@ -16,14 +16,14 @@ export interface Origin {
 
 const origins = new AsyncLocalStorage<Origin>()
 
-/** Does some work whose lines in the log all say whose doing they are. */
+/** Runs work and adds its origin to every line that it logs. */
 export const inRequest = <Result>(origin: Origin, work: () => Promise<Result>): Promise<Result> =>
   origins.run({ ...origin }, work)
 
-/** Of the request that is being answered; empty outside of one. */
+/** The origin of the current request. Empty outside of one. */
 export const origin = (): Origin => origins.getStore() ?? {}
 
-/** Tells the lines from here on whose doing they are, where it is known only in the course of the work. */
+/** Adds a user and session to all lines from here on, once the work has found out who they are. */
 export const identify = (who: Pick<Origin, 'userId' | 'sessionId'>): void => void Object.assign(origin(), who)
 
 const logger = new Logger({ serviceName: process.env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local' })
@@ -36,8 +36,9 @@ const at =
 export const log = { info: at('info'), warn: at('warn'), error: at('error') }
 
 /**
- * What may be logged of an error: other people's messages quote what they failed on, such as the e-mail of a
- * duplicate key or the connection string with its password.
+ * Returns what may be logged of an error. Messages from libraries quote what they failed on, such as the
+ * email address of a duplicate key, or the connection string with its password.
+ * @param depth how many nested causes to include
  */
 export function loggable(error: unknown, depth = 3): object {
   if (!(error instanceof Error)) return { message: `thrown: ${typeof error}` }
@@ -52,8 +53,8 @@ export function loggable(error: unknown, depth = 3): object {
 }
 
 /**
- * Does work after the write that has decided the request: it is logged when it fails, and cannot change the answer.
- * @param what for the log, such as "forget the failed logins"
+ * Runs work that follows the deciding write of a request. A failure is logged and cannot change the answer.
+ * @param what a description for the log, such as "forget the failed logins"
  */
 export async function bestEffort(what: string, work: () => Promise<unknown>): Promise<void> {
   try {

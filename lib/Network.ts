@@ -1,10 +1,10 @@
 /**
- * The network that an IP address belongs to, for limits per client.
+ * Finds the network that an IP address belongs to, for limits per client.
  */
 
 /**
- * @param address IPv4 or IPv6, or null where it is unknown
- * @returns an IPv4 address as it is; for IPv6 the /64, since one customer can use any address in it
+ * @param address IPv4 or IPv6, or null if unknown
+ * @returns an IPv4 address unchanged. For IPv6, the /64, because one customer can use every address in it
  */
 export function networkOf(address: string | null): string {
   if (address === null || !address.includes(':')) return address ?? ''
@@ -12,8 +12,8 @@ export function networkOf(address: string | null): string {
   if (mapped) return mapped
   const [head, tail] = address.toLowerCase().split('::') as [string, string?]
   const groups = head === '' ? [] : head.split(':')
-  const rest = tail ? tail.split(':').length : 0
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - rest)
+  const tailLength = tail ? tail.split(':').length : 0
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - tailLength)
   const all = [...groups, ...Array.from({ length: zeros }, () => '0'), ...(tail ? tail.split(':') : [])]
   return `${all
     .slice(0, 4)

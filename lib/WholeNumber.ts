@@ -1,11 +1,13 @@
 /**
- * Whole numbers that arrive as text: settings and query parameters.
+ * Whole numbers that arrive as text, in settings and query parameters.
  */
 import * as z from 'zod/mini'
 
 /**
- * A schema of the decimal digits of a number within bounds, which gives the number.
- * @param digits how many are read at the most, leading zeros counted
+ * Creates a schema that accepts decimal digits and outputs the number.
+ * @param minimum the smallest number, inclusive
+ * @param maximum the largest number, inclusive
+ * @param digits the most digits to read, including leading zeros
  */
 export function wholeNumber(minimum: number, maximum: number, digits: number) {
   const message = `must be a whole number from ${minimum} to ${maximum}`

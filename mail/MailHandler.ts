@@ -1,6 +1,6 @@
 /**
- * The Lambda that sends mail. Other functions invoke it and do not wait (lib/Invoke.ts). When it throws, Lambda invokes
- * it again after about one and two minutes.
+ * The mail function. Other functions invoke it asynchronously (lib/Invoke.ts). If it throws, Lambda retries
+ * after about one minute, and again two minutes later.
  */
 import { atColdStart, settingsOf } from '../api/Environment.ts'
 import { audit, write } from '../api/Events.ts'
@@ -23,8 +23,8 @@ const settings = atColdStart(() => settingsOf(names))
 const openDatabase = database(UserModel, AttemptsModel)
 
 /**
- * Makes a mail and sends it, if there is one to send.
- * @throws Error when it could not be sent: Lambda tries again
+ * Sends the requested email, if anyone should get it.
+ * @throws Error if it could not be sent, so that Lambda retries
  */
 export const mail = Object.assign((event: MailEvent) => inRequest(event.origin, () => handle(event)), {
   declaration: { settings: names } satisfies Declaration,
@@ -52,10 +52,10 @@ async function handle(event: MailEvent): Promise<void> {
       return
     }
     audit('mail_failed', { mail: nameOf(event), error: loggable(error) })
-    // This mail may have voided the link of the one before: the next must not wait for a mail that nobody got. (Without
-    // a database the counter opens by itself.)
+    // This attempt may have replaced the link in the previous email, so the next one must not wait because of
+    // an email that nobody got. (If the database is away, the counter opens by itself.)
     await bestEffort('take back a mail', () => onDatabase(() => takeBack(rules, now)))
-    // Lambda logs what is thrown as it is, and mail servers quote the address that they refuse.
+    // Lambda logs a thrown error unredacted, and mail servers quote the address that they refuse.
     // oxlint-disable-next-line preserve-caught-error -- it is logged above, redacted
     throw new Error('The mail could not be sent.')
   }
@@ -66,7 +66,7 @@ async function handle(event: MailEvent): Promise<void> {
 const rulesOf = (job: MailJob, limits: Limits) =>
   job.mail === 'notice' ? noticeRules(job.notice, job.email, limits) : mailRules(job.mail, job.email, limits)
 
-/** @returns undefined where nobody should get one */
+/** @returns the email, or undefined if nobody should get one */
 async function compose(job: MailJob, facts: Facts, rules: Rule[], now: Date): Promise<Mail | undefined> {
   const content = await contentOf(job, facts, rules, now)
   return content ? render(content, facts.product, job.email) : undefined
@@ -74,7 +74,8 @@ async function compose(job: MailJob, facts: Facts, rules: Rule[], now: Date): Pr
 
 async function contentOf(job: MailJob, facts: Facts, rules: Rule[], now: Date) {
   if (job.mail === 'notice') {
-    // Whoever has an account under somebody else's address could fill that mailbox with them.
+    // Limited, because someone who registered with another person's address could flood that mailbox with
+    // notices.
     await countAttempt(rules, now)
     return noticeMail(facts, job.notice)
   }
@@ -93,10 +94,10 @@ async function contentOf(job: MailJob, facts: Facts, rules: Rule[], now: Date) {
 }
 
 async function recipient(
-  mail_: 'emailVerification' | 'registeredAlready' | 'passwordReset',
+  kind: 'emailVerification' | 'registeredAlready' | 'passwordReset',
   email: string,
 ): Promise<User | undefined> {
   const user = await findUserByEmail(email)
-  const isWanted = user && !user.disabled && !(mail_ === 'emailVerification' && user.emailVerified)
+  const isWanted = user && !user.disabled && !(kind === 'emailVerification' && user.emailVerified)
   return isWanted ? user : undefined
 }

@@ -1,13 +1,13 @@
 /**
- * What the function that sends mail is asked to do. Whoever asks neither waits for it nor looks up whether there is an
- * account, so neither the answer nor its time can reveal that.
+ * The jobs of the mail function. The functions that request an email neither wait for it nor look up whether
+ * there is an account, so neither their answers nor their timing can reveal that.
  */
 import { audit } from '../api/Events.ts'
 import type { Context } from '../api/Route.ts'
 import { invokeLater } from '../lib/Invoke.ts'
 import { loggable, origin, type Origin } from '../lib/Log.ts'
 
-/** Mails that report what has happened to an account. */
+/** Emails that report what happened to an account. */
 export type Notice =
   | 'passwordChanged'
   | 'passwordReset'
@@ -22,26 +22,26 @@ export type Notice =
 export type MailJob =
   /** A link that confirms the email, if there is an account whose email is not verified. */
   | { mail: 'emailVerification'; email: string }
-  /** Tells whoever registers again that there already is an account (REGISTRATION=private). */
+  /** Tells someone who registers again that they already have an account (REGISTRATION=private). */
   | { mail: 'registeredAlready'; email: string }
   /** A link that resets the password, if there is an account. */
   | { mail: 'passwordReset'; email: string }
-  /** A link that makes this the user's email, unless the sessions were ended since. */
+  /** A link that makes this the user's email, unless the sessions were ended in the meantime. */
   | { mail: 'emailChange'; userId: string; sessionVersion: number; email: string }
   | { mail: 'notice'; notice: Notice; email: string }
 
-/** The event of the function that sends mail. */
+/** The event of the mail function. */
 export type MailEvent = MailJob & {
-  /** Who asked. */
+  /** Who requested the email. */
   origin: Origin
-  /** When, as ISO 8601. */
+  /** When they requested it, in ISO 8601. */
   time: string
 }
 
-/** What the log calls a mail. */
+/** Returns the name of an email in the log. */
 export const nameOf = (job: MailJob) => (job.mail === 'notice' ? job.notice : job.mail)
 
-/** Asks for a mail. A failure is logged and cannot change the answer. */
+/** Requests an email. A failure is logged and cannot change the answer. */
 export async function mailLater(
   { settings, now, credentials }: Omit<Context<'MAIL_FUNCTION_URL'>, 'database'>,
   job: MailJob,

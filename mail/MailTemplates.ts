@@ -1,19 +1,19 @@
 /**
- * Every mail, as text and as HTML. No mail holds what a stranger has typed, such as a name: whoever registers somebody
- * else's address could send them advertisements by it.
+ * Every email, as text and HTML. No email contains anything that a stranger typed, such as a name. Otherwise,
+ * someone could register another person's address and send them advertisements that way.
  */
 import type { Mail } from './Smtp.ts'
 import type { MailJob, Notice } from './MailJobs.ts'
 
-/** What mails say of the product and of the request that they are for. */
+/** What emails say about the product and the request. */
 export interface Facts {
   /** PRODUCT_NAME. */
   product: string
-  /** APP_URL, where the links lead. */
+  /** APP_URL, the base URL of the links. */
   appUrl: string
-  /** When somebody asked for it. */
+  /** The time of the request. */
   time: Date
-  /** From which IP address. */
+  /** The IP address of the request. */
   address: string | undefined
 }
 
@@ -23,44 +23,44 @@ interface Content {
   link?: { label: string; url: string }
 }
 
-/** The mails with a link, by their kind. The token is in the fragment, which browsers send to no server. */
+/** The emails with a link. The token is in the fragment, which browsers do not send to servers. */
 export const linkMails: Record<
   Exclude<MailJob['mail'], 'notice' | 'registeredAlready'>,
   (facts: Facts, token: string) => Content
 > = {
   emailVerification: ({ product, appUrl }, token) => ({
-    subject: `Confirm your e-mail address for ${product}`,
+    subject: `Confirm your email address for ${product}`,
     paragraphs: [
-      `Somebody, probably you, has registered with ${product} under this e-mail address.`,
-      'If it was you, please confirm the address within 24 hours. If not, you can ignore this mail.',
+      `Someone, probably you, signed up for ${product} with this email address.`,
+      'If this was you, please confirm the address within 24 hours. If not, you can ignore this email.',
     ],
     link: { label: 'Confirm my address', url: `${appUrl}/verify-email#token=${token}` },
   }),
   passwordReset: ({ product, appUrl }, token) => ({
     subject: `Reset your password for ${product}`,
     paragraphs: [
-      `Somebody, probably you, has asked to reset the password of your account with ${product}.`,
-      'If it was you, choose a new one within 30 minutes; you will be signed out everywhere. If not, you can ignore this mail: your password stays as it is.',
+      `Someone, probably you, asked to reset the password of your ${product} account.`,
+      'If this was you, choose a new password within 30 minutes. You will be signed out everywhere. If not, you can ignore this email, and your password stays the same.',
     ],
     link: { label: 'Choose a new password', url: `${appUrl}/reset-password#token=${token}` },
   }),
   emailChange: ({ product, appUrl }, token) => ({
-    subject: `Confirm your new e-mail address for ${product}`,
+    subject: `Confirm your new email address for ${product}`,
     paragraphs: [
-      `Somebody, probably you, wants to use this e-mail address for their account with ${product}.`,
-      'If it was you, please confirm the address within 24 hours. If not, you can ignore this mail.',
+      `Someone, probably you, wants to use this email address for their ${product} account.`,
+      'If this was you, please confirm the address within 24 hours. If not, you can ignore this email.',
     ],
     link: { label: 'Use this address', url: `${appUrl}/verify-email#token=${token}` },
   }),
 }
 
 export const registeredAlready = ({ product, appUrl }: Facts): Content => ({
-  subject: `You have an account with ${product} already`,
+  subject: `You already have an account with ${product}`,
   paragraphs: [
-    `Somebody, probably you, has tried to register with ${product} under this e-mail address. There is an account already, and nothing was changed.`,
-    'If it was you, log in; if you have forgotten the password, or have never confirmed this address, choose a new one with "Forgot password". If it was not you, you can ignore this mail.',
+    `Someone, probably you, tried to sign up for ${product} with this email address. You already have an account, so nothing was changed.`,
+    'If this was you, sign in. If you forgot your password or never confirmed this address, choose a new password with "Forgot password". If it was not you, you can ignore this email.',
   ],
-  link: { label: 'Log in', url: appUrl },
+  link: { label: 'Sign in', url: appUrl },
 })
 
 const changes: Record<Notice, { subject: string; what: string }> = {
@@ -70,19 +70,19 @@ const changes: Record<Notice, { subject: string; what: string }> = {
   },
   passwordReset: {
     subject: 'Your password was reset',
-    what: 'the password of your account was replaced by the link in our mail, and all devices were signed out',
+    what: 'the password of your account was reset with the link that we emailed you, and all devices were signed out',
   },
   emailChangeRequested: {
-    subject: 'Your e-mail address is to be changed',
-    what: 'somebody asked to use another e-mail address for your account; it is in force as soon as that address is confirmed',
+    subject: 'Your email address is about to change',
+    what: 'someone asked to use a different email address for your account. The change takes effect once that address is confirmed',
   },
   emailChanged: {
-    subject: 'Your e-mail address was changed',
-    what: 'the e-mail address of your account was replaced by another one, and this one does not belong to it any more',
+    subject: 'Your email address was changed',
+    what: 'the email address of your account was changed, and this address no longer belongs to it',
   },
   mfaEnabled: {
     subject: 'A second factor was set up',
-    what: 'an authenticator app was set up as the second factor of your account',
+    what: 'an authenticator app was set up as a second factor for your account',
   },
   mfaDisabled: {
     subject: 'The second factor was turned off',
@@ -90,11 +90,11 @@ const changes: Record<Notice, { subject: string; what: string }> = {
   },
   recoveryCodeUsed: {
     subject: 'A recovery code was used',
-    what: 'one of your recovery codes was used in place of your authenticator app',
+    what: 'one of your recovery codes was used instead of your authenticator app',
   },
   recoveryCodesReplaced: {
     subject: 'You have new recovery codes',
-    what: 'new recovery codes were made for your account, and the old ones do not work any more',
+    what: 'new recovery codes were created for your account, and the old ones no longer work',
   },
   accountDeleted: {
     subject: 'Your account was deleted',
@@ -108,16 +108,16 @@ export function noticeMail({ product, time, address }: Facts, notice: Notice): C
   return {
     subject: `${product}: ${subject.charAt(0).toLowerCase()}${subject.slice(1)}`,
     paragraphs: [
-      `On ${when}${address ? `, from the address ${address},` : ''} ${what}.`,
-      // Who reads these two has no way to the account any more.
+      `On ${when}${address ? `, from the IP address ${address}` : ''}, ${what}.`,
+      // Readers of these two can no longer get into the account.
       notice === 'accountDeleted' || notice === 'emailChanged'
-        ? 'If this was not you, please tell us at once.'
-        : 'If this was not you, reset your password at once with "Forgot password", and tell us.',
+        ? 'If this was not you, please contact us immediately.'
+        : 'If this was not you, reset your password immediately with "Forgot password", and contact us.',
     ],
   }
 }
 
-/** Lays a mail out, the same words as text and as HTML. */
+/** Renders an email, with the same words as text and HTML. */
 export function render({ subject, paragraphs, link }: Content, product: string, to: string): Mail {
   const text = [...paragraphs, ...(link ? [`${link.label}:`, link.url] : []), `-- \n${product}`].join('\n\n')
   const paragraph = (html: string) => `<p style="margin:0 0 16px">${html}</p>`
@@ -127,7 +127,7 @@ export function render({ subject, paragraphs, link }: Content, product: string, 
           `<a href="${escape(link.url)}" style="display:inline-block;padding:12px 20px;border-radius:6px;background:#1f4fd8;color:#fff;text-decoration:none">${escape(link.label)}</a>`,
         ),
         paragraph(
-          `Or copy this address into your browser:<br><a href="${escape(link.url)}" style="word-break:break-all">${escape(link.url)}</a>`,
+          `Or copy this link into your browser:<br><a href="${escape(link.url)}" style="word-break:break-all">${escape(link.url)}</a>`,
         ),
       ]
     : []

@@ -10,33 +10,34 @@ export interface Mail {
   html: string
 }
 
-/** How long each step with the server may take, in milliseconds. */
-const PATIENCE = 5_000
+/** How long each step of the SMTP dialog may take, in milliseconds. */
+const TIMEOUT = 5_000
 
 /**
- * @param smtpUrl of the server; the connection is encrypted, but to a server on this machine
+ * Sends one email.
+ * @param smtpUrl the URL of the server. The connection is encrypted, unless the server is on this machine
  * @param from the sender's address, with or without a name
- * @throws Error when the server does not take the mail
+ * @throws Error if the server does not accept the email
  */
 export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Promise<void> {
   const transport = createTransport({
     url: smtpUrl,
-    // Without it a server, or somebody between, could leave the mail in clear.
+    // Without this, the server, or someone in between, could make us send in clear text.
     requireTLS: !isThisMachine(new URL(smtpUrl).hostname),
-    connectionTimeout: PATIENCE,
-    greetingTimeout: PATIENCE,
-    socketTimeout: 2 * PATIENCE,
-    // What a text says must never be fetched or read.
+    connectionTimeout: TIMEOUT,
+    greetingTimeout: TIMEOUT,
+    socketTimeout: 2 * TIMEOUT,
+    // Never load a file or URL that the content names.
     disableFileAccess: true,
     disableUrlAccess: true,
   })
   try {
     await transport.sendMail({
       ...mail,
-      // As an object, so that no address is read as a list of them.
+      // An object, so that an address is never parsed as a list of addresses.
       to: { name: '', address: mail.to },
       from,
-      // Holiday answers are for people (RFC 3834 section 5).
+      // Prevents automatic replies, such as vacation notices (RFC 3834 section 5).
       headers: { 'Auto-Submitted': 'auto-generated' },
     })
   } finally {
@@ -44,6 +45,6 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
   }
 }
 
-/** The whole name: 127.0.0.1.example.com is anybody's. */
+/** Compares the whole name, because anyone can own 127.0.0.1.example.com. */
 export const isThisMachine = (hostname: string): boolean =>
   /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)

@@ -1,14 +1,14 @@
 /**
- * Completes the functions of serverless.yml from what their handlers declare (api/Route.ts): environment, memory,
- * timeout and CORS. A function gets the settings of its routes and no others.
+ * Completes the functions in serverless.yml with what their handlers declare (api/Route.ts): environment,
+ * memory, timeout and CORS. A function gets the settings of its routes and no others.
  */
 import type { Declaration } from '../api/Route.ts'
 import { routesFor } from '../auth/Permissions.ts'
 
-/** bcrypt needs a whole vCPU, and a Lambda has one from 1,769 MB on. */
+/** bcrypt needs a whole vCPU, and a Lambda function with 1,769 MB has one. */
 const HASHING = { memorySize: 1769, timeout: 15 }
 
-/** What is read and completed of a function in serverless.yml. */
+/** The part of a function in serverless.yml that is read or completed here. */
 export interface FunctionConfig {
   handler: string
   memorySize?: number
@@ -25,15 +25,15 @@ interface HttpEvent {
 }
 
 interface Handler {
-  /** Of a single route, of the authorizer or of the function that sends mail. */
+  /** Of a single route, the authorizer or the mail function. */
   declaration?: Declaration
   /** Of a function with several routes. */
   routes?: Record<string, { declaration: Declaration }>
 }
 
-/** A route with the function that serves it. */
+/** A route and the function that serves it. */
 export interface DeclaredRoute {
-  /** `GET /admin/users/{id}` */
+  /** For example, `GET /admin/users/{id}`. */
   key: string
   functionName: string
   handler: unknown
@@ -41,9 +41,9 @@ export interface DeclaredRoute {
 }
 
 /**
- * The routes of a function.
- * @param load gives the exports of a handler's file, named without its ending
- * @throws Error with a sentence where serverless.yml and the handler contradict
+ * Returns the routes of a function.
+ * @param load returns the exports of a handler's file, given its name without the extension
+ * @throws Error with a message for the user if serverless.yml and the handler disagree
  */
 export function declaredRoutes(
   functionName: string,
@@ -51,16 +51,17 @@ export function declaredRoutes(
   load: Load,
 ): DeclaredRoute[] {
   const handler = handlerOf(name, load)
-  const https = events.flatMap(({ http }) => (http ? [http] : []))
+  const httpEvents = events.flatMap(({ http }) => (http ? [http] : []))
   const missing = Object.keys(handler.routes ?? {}).filter(
-    (key) => !https.some((http) => keyOf(http) === key),
+    (key) => !httpEvents.some((http) => keyOf(http) === key),
   )
-  if (missing.length > 0) throw new Error(`serverless.yml lacks the route ${missing[0]} of ${name}.`)
-  return https.map((http) => {
+  if (missing.length > 0) throw new Error(`serverless.yml does not list the route ${missing[0]} of ${name}.`)
+  return httpEvents.map((http) => {
     const key = keyOf(http)
     const route = handler.routes ? handler.routes[key] : handler
     const declaration = route?.declaration
-    if (!declaration) throw new Error(`${name} does not declare the route ${key} of serverless.yml.`)
+    if (!declaration)
+      throw new Error(`${name} does not declare the route ${key}, which serverless.yml lists.`)
     if (declaration.role !== undefined && http.authorizer === undefined) {
       throw new Error(`${key} declares a role, so it needs the authorizer in serverless.yml.`)
     }
@@ -73,10 +74,10 @@ export function declaredRoutes(
 
 /**
  * Completes functions in place.
- * @param functions of serverless.yml
+ * @param functions the functions in serverless.yml
  * @param settings the value of each setting in the template
- * @param cors of every route
- * @throws Error with a sentence where serverless.yml and a handler contradict
+ * @param cors the CORS configuration of every route
+ * @throws Error with a message for the user if serverless.yml and a handler disagree
  */
 export function completeFunctions(
   functions: Record<string, FunctionConfig>,
@@ -116,7 +117,7 @@ function checkPermissions(routes: DeclaredRoute[]): void {
   }
 }
 
-/** Gives the exports of a handler's file, named without its ending. */
+/** Returns the exports of a handler's file, given its name without the extension. */
 type Load = (file: string) => Record<string, unknown>
 
 function handlerOf(name: string, load: Load): Handler {
@@ -131,7 +132,7 @@ const keyOf = ({ method, path }: HttpEvent) => `${method.toUpperCase()} /${path}
 const pick = (settings: Record<string, unknown>, names: Set<string>) =>
   Object.fromEntries(
     [...names].map((name) => {
-      if (!(name in settings)) throw new Error(`serverless.yml gives no value for the setting ${name}.`)
+      if (!(name in settings)) throw new Error(`serverless.yml has no value for the setting ${name}.`)
       return [name, settings[name]]
     }),
   )

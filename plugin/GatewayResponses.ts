@@ -1,21 +1,22 @@
 /**
- * API Gateway's own errors, made to look like ours: each is a problem (RFC 9457) from the table in api/Problem.ts.
+ * Makes API Gateway's own errors look like ours: each is a problem (RFC 9457) from the table in
+ * api/Problem.ts.
  */
 import { Problem, type ProblemCode } from '../api/Problem.ts'
 
-/** API Gateway's name of each error, and what clients get for it. */
+/** API Gateway's name for each error, and what clients get for it. */
 const responses: Record<string, { code: ProblemCode; headers?: Record<string, string> }> = {
   UNAUTHORIZED: { code: 'invalid_token', headers: { 'WWW-Authenticate': 'Bearer' } },
   ACCESS_DENIED: { code: 'forbidden' },
   WAF_FILTERED: { code: 'forbidden' },
-  // The authorizer threw: it could not ask the database what is revoked.
+  // The authorizer threw, because it could not load revocations from the database.
   AUTHORIZER_CONFIGURATION_ERROR: { code: 'unavailable', headers: { 'Retry-After': '5' } },
   AUTHORIZER_FAILURE: { code: 'unavailable', headers: { 'Retry-After': '5' } },
-  // API Gateway's word for a route that it does not have; a 404 says more than its 403.
+  // API Gateway's name for an unknown route. A 404 is clearer than its 403.
   MISSING_AUTHENTICATION_TOKEN: { code: 'not_found' },
   REQUEST_TOO_LARGE: { code: 'body_too_large' },
   THROTTLED: { code: 'too_many_requests', headers: { 'Retry-After': '1' } },
-  // Everything else. A template cannot know the status, so there is one.
+  // Everything else. A template cannot tell the statuses apart, so all of them become one.
   DEFAULT_4XX: { code: 'invalid_request' },
   DEFAULT_5XX: { code: 'internal' },
 }
@@ -32,8 +33,9 @@ export interface GatewayResponse {
 }
 
 /**
+ * Creates the gateway responses.
  * @param corsOrigin the setting CORS_ORIGIN
- * @returns CloudFormation resources by their logical ids
+ * @returns CloudFormation resources by logical id
  */
 export const gatewayResponses = (corsOrigin: string): Record<string, GatewayResponse> =>
   Object.fromEntries(

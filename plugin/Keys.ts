@@ -1,52 +1,53 @@
 /**
- * The key ring and its rotation: add a key, deploy, promote it, deploy, remove the old one, deploy. A key is known
- * to all verifiers before it signs, and stays until its last token has died, so nobody is signed out.
+ * The key ring and its rotation: add a key, deploy, promote it, deploy, remove the old one, deploy. All
+ * verifiers know a key before it signs, and it stays until its last token has expired, so nobody is signed
+ * out.
  */
 import { createHash, createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { ACCESS_TOKEN_SECONDS, type KeyRing, SKEW_SECONDS } from '../auth/Tokens.ts'
 
-/** What is recorded of a key in the secrets file, and only there: ISO 8601 times. */
+/** The history of a key, as ISO 8601 times. It is only in the secrets file. */
 interface Records {
   createdAt?: string | undefined
-  /** The first deployment whose JWKS had it. */
+  /** The first deployment with the key in its JWKS. */
   publishedAt?: string | undefined
-  /** The deployment since which it signs, or the last one of those. */
+  /** The deployment that made the key sign. If there were several, the last one. */
   signingSince?: string | undefined
-  /** The deployment since which it does not sign any more. */
+  /** The deployment that made the key stop signing. */
   signedUntil?: string | undefined
 }
 
 type Key = KeyRing['keys'][number] & Records
 
-/** A key ring as the secrets file holds it. */
+/** A key ring in the format of the secrets file. */
 export interface RecordedKeyRing {
   keys: Key[]
 }
 
 interface Change {
   keyRing: RecordedKeyRing
-  /** What was done and what comes next, for a person. */
+  /** Tells the user what was done and what to do next. */
   says: string
 }
 
 const MINUTE = 60_000
 /**
- * How long verifiers may go on with the JWKS that they have, in milliseconds. Ours says 5 minutes; this is what
- * API Gateway's own JWT authorizer takes.
+ * How long verifiers may cache the JWKS, in milliseconds. Ours allows 5 minutes, but API Gateway's own JWT
+ * authorizer caches for this long.
  * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html
  */
 const JWKS_CACHED = 2 * 60 * MINUTE
-/** How long a token may be good after its key stopped signing, in milliseconds. */
+/** How long a token may still be valid after its key stopped signing, in milliseconds. */
 const TOKEN_ALIVE = (ACCESS_TOKEN_SECONDS + SKEW_SECONDS) * 1000
 
 const PUBLISHED_FIRST = `${JWKS_CACHED / MINUTE / 60} hours`
 const OUTLIVED = `${TOKEN_ALIVE / MINUTE} minutes`
-const DEPLOY = 'deploy first, or give --url with the URL of the API where a pipeline has deployed it'
+const DEPLOY = 'deploy first or, if a pipeline has already deployed it, pass --url with the URL of the API'
 
-/** A new private JWK for ES256; its `kid` is the thumbprint of RFC 7638. */
+/** Generates a private JWK for ES256. Its `kid` is its RFC 7638 thumbprint. */
 export function generateKey(): KeyRing['keys'][number] {
-  // Encoded and read again: exporting the KeyObject itself can hang for ever in Node 20, where garbage collection of
-  // what generated it waits for the lock that the export holds.
+  // Encoded and parsed again, because exporting the generated KeyObject itself can hang forever in Node 20:
+  // garbage collection of the generator waits for a lock that the export holds.
   const { privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { format: 'der', type: 'spki' },
@@ -58,94 +59,96 @@ export function generateKey(): KeyRing['keys'][number] {
   return { kty, crv, kid, alg: 'ES256', use: 'sig', x, y, d } as KeyRing['keys'][number]
 }
 
-/** The ring as the Lambdas get it: members are named one by one, so that no record goes with them. */
+/**
+ * Returns the ring that is deployed. The members are listed one by one, so that no history goes with them.
+ */
 export function withoutRecords({ keys }: RecordedKeyRing): KeyRing {
   return {
     keys: keys.map(({ kty, crv, kid, alg, use, x, y, d }) => ({ kty, crv, kid, alg, use, x, y, d }) as Key),
   }
 }
 
-/** Puts a new key behind the others. */
+/** Generates a key and adds it at the end of the ring. */
 export function addKey({ keys }: RecordedKeyRing, now: Date): Change {
   const key = { ...generateKey(), createdAt: now.toISOString() }
   return {
     keyRing: { keys: [...keys, key] },
-    says: `Added ${key.kid}. Now deploy, which publishes it; it can be promoted ${PUBLISHED_FIRST} after that.`,
+    says: `Added ${key.kid}. Deploy now to publish it. You can promote it ${PUBLISHED_FIRST} later.`,
   }
 }
 
 /**
- * Puts a key before the others, so that it signs from the next deployment on.
- * @param force also before all verifiers know it
- * @throws Error with a sentence that says what to do instead, and when
+ * Moves a key to the front of the ring, so that it signs after the next deployment.
+ * @param force whether to do so even before all verifiers know the key
+ * @throws Error with a message that says what to do instead, and when
  */
 export function promoteKey(keyRing: RecordedKeyRing, kid: string, now: Date, force = false): Change {
   const key = find(keyRing, kid)
-  const [first, ...rest] = keyRing.keys as [Key, ...Key[]]
+  const [first, ...others] = keyRing.keys as [Key, ...Key[]]
   if (key === first) {
-    const since = isSigning(key) ? `since ${minute(key.signingSince!)}` : 'or will with the next deployment'
-    throw new Error(`${kid} signs already, ${since}: there is nothing to promote.`)
+    const state = isSigning(key)
+      ? `has been signing since ${minute(key.signingSince!)}`
+      : 'already signs, or will after the next deployment'
+    throw new Error(`${kid} ${state}. There is nothing to promote.`)
   }
   const early = tooEarlyToPromote(key, now)
   if (early && !force) throw new Error(early)
   return {
     keyRing: {
-      // No deployment of the old one may be on record where a pipeline made it.
-      keys: [key, asSigning(first, now), ...rest.filter((other) => other !== key)],
+      // If a pipeline deployed the old key, there may be no record that it signs.
+      keys: [key, asSigning(first, now), ...others.filter((other) => other !== key)],
     },
     says:
-      `${kid} signs from the next deployment on. ${first.kid} stays for the tokens that it has signed; ` +
-      `it can be removed ${OUTLIVED} after that deployment.` +
+      `${kid} will sign after the next deployment. Keep ${first.kid} for the tokens that it has signed. ` +
+      `You can remove it ${OUTLIVED} after that deployment.` +
       (early
-        ? ` Forced: this API refuses some tokens of the new key until the deployment is done, and services that ` +
-          `cache the JWKS refuse them for up to ${PUBLISHED_FIRST}.`
+        ? ` Because you used --force, this API refuses some tokens of the new key until the deployment is done, ` +
+          `and services that cache the JWKS refuse them for up to ${PUBLISHED_FIRST}.`
         : ''),
   }
 }
 
 /**
- * Takes a key out of the ring.
- * @param force also while tokens that it has signed are alive
- * @throws Error with a sentence that says what to do instead, and when
+ * Removes a key from the ring.
+ * @param force whether to do so even while tokens that it signed are still valid
+ * @throws Error with a message that says what to do instead, and when
  */
 export function removeKey(keyRing: RecordedKeyRing, kid: string, now: Date, force = false): Change {
   const key = find(keyRing, kid)
   if (keyRing.keys.length === 1) {
-    throw new Error(`${kid} is the only key: add another and promote it before you remove this one.`)
+    throw new Error(`${kid} is the only key. Add another one and promote it before you remove this one.`)
   }
   if (key === keyRing.keys[0]) {
-    throw new Error(`${kid} is the key that signs: promote another before you remove this one.`)
+    throw new Error(`${kid} is the key that signs. Promote another one before you remove this one.`)
   }
   const early = tooEarlyToRemove(key, now)
   if (early && !force) throw new Error(early)
   return {
     keyRing: { keys: keyRing.keys.filter((other) => other !== key) },
     says:
-      `Removed ${kid}. Now deploy, which takes it out of the JWKS.` +
+      `Removed ${kid}. Deploy now to remove it from the JWKS.` +
       (early
-        ? ' Forced: access tokens that it has signed are refused from that deployment on; clients that refresh get new ones by themselves.'
+        ? ' Because you used --force, access tokens that it signed stop working with that deployment. Clients can refresh to get new ones.'
         : ''),
   }
 }
 
 /**
- * Records what a deployment has made of the ring.
- * @param deployed the public keys of the deployment in their order: the first one signs
- * @throws Error with a sentence when none of the keys is from this ring
+ * Records in the ring which keys a deployment has.
+ * @param deployed the public keys of the deployment, in order. The first one signs
+ * @throws Error with a message for the user if none of the keys is from this ring
  */
 export function recordDeployment(keyRing: RecordedKeyRing, deployed: KeyRing, now: Date): RecordedKeyRing {
   const places = keyRing.keys.map(({ kid, x, y }) =>
     deployed.keys.findIndex((other) => other.kid === kid && other.x === x && other.y === y),
   )
   if (places.every((place) => place < 0)) {
-    throw new Error(
-      'None of the keys that are deployed is in the secrets file: they belong to another stage.',
-    )
+    throw new Error('None of the deployed keys is in the secrets file. They belong to another stage.')
   }
   return {
     keys: keyRing.keys.map((key, index) => {
       const place = places[index]!
-      // What is not there now has to be published again before anybody can rely on it.
+      // A key that is not there now must be published again before anyone can rely on it.
       const publishedAt = place < 0 ? undefined : (key.publishedAt ?? now.toISOString())
       const { signingSince, signedUntil } = place === 0 ? asSigning(key, now) : asNotSigning(key, now)
       return { ...key, publishedAt, signingSince, signedUntil }
@@ -153,7 +156,7 @@ export function recordDeployment(keyRing: RecordedKeyRing, deployed: KeyRing, no
   }
 }
 
-/** One line for each key: what is known of it, and what can be done with it. */
+/** Returns one line per key, which says what is known about it and what can be done with it. */
 export function describeKeys({ keys }: RecordedKeyRing, now: Date): string[] {
   const when = (at: number | undefined, wait: string) => {
     if (at === undefined) return `${wait} after the next deployment`
@@ -164,8 +167,8 @@ export function describeKeys({ keys }: RecordedKeyRing, now: Date): string[] {
       index > 0
         ? `can be promoted ${when(promotableAt(key), PUBLISHED_FIRST)}, removed ${when(removableAt(key), OUTLIVED)}`
         : isSigning(key)
-          ? 'stays until another is promoted'
-          : 'signs from the next deployment on'
+          ? 'stays until another key is promoted'
+          : 'will sign after the next deployment'
     return `${key.kid}  ${facts(key)}; ${next}`
   })
 }
@@ -184,7 +187,7 @@ function facts(key: Key): string {
 
 function find({ keys }: RecordedKeyRing, kid: string): Key {
   const key = keys.find((other) => other.kid === kid)
-  if (!key) throw new Error(`There is no key ${kid} in the ring: see npm run keys -- list`)
+  if (!key) throw new Error(`There is no key ${kid} in the ring. To list the keys: npm run keys -- list`)
   return key
 }
 
@@ -194,43 +197,43 @@ function tooEarlyToPromote(key: Key, now: Date): string | undefined {
   if (at === undefined) {
     return (
       `${key.kid} is not known to be published, so nobody could verify its tokens: ${DEPLOY}. ` +
-      `It can be promoted ${PUBLISHED_FIRST} after that.`
+      `You can promote it ${PUBLISHED_FIRST} after that.`
     )
   }
   if (at <= now.getTime()) return undefined
   return (
-    `${key.kid} was published at ${minute(key.publishedAt!)}, and verifiers may go on with older keys for ` +
-    `${PUBLISHED_FIRST}: it can be promoted ${fromOn(at)}.`
+    `${key.kid} was published at ${minute(key.publishedAt!)}, and verifiers may cache older keys for ` +
+    `${PUBLISHED_FIRST}. You can promote it ${fromOn(at)}.`
   )
 }
 
-/** @returns why a key that does not sign any more cannot be removed yet, or undefined */
+/** @returns why a key that no longer signs cannot be removed yet, or undefined */
 function tooEarlyToRemove(key: Key, now: Date): string | undefined {
   const at = removableAt(key)
   if (at === undefined) {
     return (
-      `${key.kid} may still sign, since no deployment in which another key signs is on record: ${DEPLOY}. ` +
-      `It can be removed ${OUTLIVED} after that.`
+      `${key.kid} may still sign, because no deployment with another signing key is on record: ${DEPLOY}. ` +
+      `You can remove it ${OUTLIVED} after that.`
     )
   }
   if (at <= now.getTime()) return undefined
   return (
-    `${key.kid} signed until ${minute(key.signedUntil!)}, and its tokens live for ${OUTLIVED}: ` +
-    `it can be removed ${fromOn(at)}.`
+    `${key.kid} signed until ${minute(key.signedUntil!)}, and its tokens are valid for ${OUTLIVED}. ` +
+    `You can remove it ${fromOn(at)}.`
   )
 }
 
-/** From when on all verifiers know the key, in milliseconds since the epoch; undefined while it is not published. */
+/** When all verifiers know the key, in milliseconds since the epoch. Undefined while it is not published. */
 const promotableAt = ({ publishedAt }: Key) =>
   publishedAt === undefined ? undefined : Date.parse(publishedAt) + JWKS_CACHED
 
-/** From when on no token of the key is alive, in milliseconds since the epoch; undefined while it may sign. */
+/** When all tokens of the key have expired, in milliseconds since the epoch. Undefined while it may sign. */
 function removableAt(key: Key): number | undefined {
   if (!mayHaveSigned(key)) return 0
   return key.signedUntil === undefined ? undefined : Date.parse(key.signedUntil) + TOKEN_ALIVE
 }
 
-/** Of a key that came into the file by hand, nobody knows what it did before. */
+/** A key without createdAt was added to the file by hand, and nobody knows whether it signed before. */
 const mayHaveSigned = ({ createdAt, signingSince }: Key) =>
   createdAt === undefined || signingSince !== undefined
 
@@ -245,5 +248,5 @@ const asNotSigning = (key: Key, now: Date): Key =>
 
 const minute = (time: string | number) => `${new Date(time).toISOString().slice(0, 16)}Z`
 
-/** Rounded up: what can be done from a time on can be done at the minute that is said. */
+/** Rounds up, so that it really is possible at the minute that the message names. */
 const fromOn = (at: number) => `from ${minute(Math.ceil(at / MINUTE) * MINUTE)} on`

@@ -1,7 +1,7 @@
 /**
- * The project's own Serverless plugin: gives serverless.yml its `${setting:NAME}` variables, checks them before
- * anything starts or deploys, completes the template, records in the secrets file which keys a deployment has, and
- * prepares `sls offline`.
+ * The project's own Serverless plugin. It provides the `${setting:NAME}` variables of serverless.yml, checks
+ * the settings before anything starts or deploys, completes the template, records in the secrets file which
+ * keys were deployed, and prepares `sls offline`.
  */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ import { recordDeployment } from './Keys.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 import { completeStage, type Resource } from './Template.ts'
 
-/** What is used of the Serverless Framework; it has no types of its own. */
+/** The part of the Serverless Framework that is used here. It has no types of its own. */
 interface Serverless {
   serviceDir: string
   processedInput: { commands: string[] }
@@ -45,7 +45,7 @@ interface Resolver {
   resolveVariable: (name: string) => Promise<string>
 }
 
-/** bcrypt below this is for tests (OWASP Password Storage Cheat Sheet). */
+/** Lower bcrypt costs are only for tests (OWASP Password Storage Cheat Sheet). */
 const LEAST_DEPLOYED_COST = 10
 
 export class AuthPlugin {
@@ -55,19 +55,20 @@ export class AuthPlugin {
   readonly #log: Log
   #secrets: Secrets | undefined
   #readyOffline = async (): Promise<void> => undefined
-  /** Loads a TypeScript module; plugin.mjs replaces it where Node cannot. */
+  /** Loads a TypeScript module. plugin.mjs replaces this, because not every Node can do it. */
   load: (file: string) => Record<string, unknown> = createRequire(import.meta.url)
 
   readonly configurationVariablesSources = {
     setting: {
       resolve: async ({ address, resolveVariable }: Resolver) => {
         if (!(address in schema))
-          throw this.#error(`serverless.yml asks for the setting ${address}, which is unknown.`)
+          throw this.#error(`serverless.yml uses the setting ${address}, which does not exist.`)
         const stage = await resolveVariable('sls:stage')
         try {
           return { value: this.#read(stage).get(address as SettingName) ?? null }
         } catch {
-          // Asked for forty times, it would be said forty times; the commands that need the settings say it once.
+          // serverless.yml reads settings some forty times, so the error would be shown forty times. The
+          // commands that need the settings show it once.
           return { value: null }
         }
       },
@@ -80,7 +81,7 @@ export class AuthPlugin {
     'before:deploy:function:initialize': () => this.#checkSettings(),
     'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeStage(),
     'after:deploy:deploy': () => this.#recordKeys(),
-    // `sls offline` and `sls offline start`.
+    // For `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
     'before:offline:start:init': () => this.#prepareOffline(),
     // Before serverless-offline's own, and after the bundles are made.
@@ -108,18 +109,20 @@ export class AuthPlugin {
     const folder = this.#serverless.serviceDir
     if (this.#secrets) return this.#secrets
     const secrets = new Secrets(folder, stage, process.env)
-    // Only a laptop makes its own: a deployment with new keys would sign everybody out, and with a new pepper no
-    // password would match any more.
+    // Generated only on a laptop. For a deployment, new keys would sign everyone out, and with a new pepper
+    // no password would match anymore.
     const local = this.#command === 'offline' && stage === LOCAL_STAGE
     const incomplete = secrets.missing().some((name) => !DEPLOYED_ONLY.includes(name))
     if (local && incomplete && generateSecrets(folder)) {
-      this.#write('Made new local secrets in secrets.json (git-ignored; keep it: passwords depend on it).')
+      this.#write(
+        'Created secrets.json with new local secrets (git-ignored). Keep it: passwords depend on it.',
+      )
       this.#secrets = new Secrets(folder, stage, process.env)
     }
     return (this.#secrets ??= secrets)
   }
 
-  /** Everything that changes the service before the framework and its other plugins read it. */
+  /** Completes the service before the framework and the other plugins read it. */
   async #initialize(): Promise<void> {
     const { service, serviceDir } = this.#serverless
     const { settings, cors } = service.custom
@@ -135,7 +138,7 @@ export class AuthPlugin {
     if (this.#command === 'offline') bundleForOffline(this.#serverless.service.custom.esbuild)
   }
 
-  /** Stops before anything is deployed with settings that cannot work; `sls package` only warns of them. */
+  /** Stops a deployment if its settings cannot work. `sls package` only warns. */
   async #checkSettings(): Promise<void> {
     const secrets = await this.#orError(() => this.#read(this.#serverless.service.provider.stage))
     const missing = secrets.missing()
@@ -156,19 +159,22 @@ export class AuthPlugin {
     completeStage(provider.compiledCloudFormationTemplate?.Resources ?? {}, custom.throttle)
   }
 
-  /** Keeps in the secrets file since when a key is published and signs; `npm run keys` goes by that. */
+  /**
+   * Records in the secrets file when a key was published and began to sign. `npm run keys` relies on that.
+   */
   #recordKeys(): void {
     const { service, serviceDir } = this.#serverless
-    // Keys of the environment are not in the file, and a package that was made before may hold others than it has now.
+    // Keys from the environment are not in the file, and an existing package may have other keys than the
+    // file.
     if (process.env['SIGNING_KEYS'] || this.#options['package'] || service.package.path) return
     const secrets = this.#read(service.provider.stage)
-    // Read before the deployment: a key that was added to the file meanwhile is not in it.
+    // These were read before the deployment, so a key added to the file in the meantime is not among them.
     const deployed = JSON.parse(secrets.get('VERIFICATION_KEYS')!) as KeyRing
     try {
       updateKeyRing(serviceDir, secrets.file, (keyRing) => recordDeployment(keyRing, deployed, new Date()))
     } catch (error) {
       this.#write(
-        `Warning: which keys are deployed is not recorded in ${secrets.file}. ${(error as Error).message}`,
+        `Warning: could not record the deployed keys in ${secrets.file}. ${(error as Error).message}`,
       )
     }
   }
@@ -183,8 +189,8 @@ export class AuthPlugin {
     if (missing.length > 0) {
       const way =
         secrets.file === 'secrets.json'
-          ? ', or move it away, and the next start makes one with new keys'
-          : `, or make it with new keys: npm run secrets -- ${service.provider.stage}`
+          ? ', or move that file away so that the next start creates one with new keys'
+          : `, or create that file with new keys: npm run secrets -- ${service.provider.stage}`
       throw this.#error(missingSettings(missing, secrets.file, way))
     }
     const wrong = await connectionStringError(secrets.get('DB'))
@@ -198,7 +204,7 @@ export class AuthPlugin {
         print: this.#write,
         log: this.#log,
         serving: () => {
-          // Another stage is deployed elsewhere; here it is only tried.
+          // Any other stage is deployed elsewhere and only being tried out here.
           if (service.provider.stage === LOCAL_STAGE) this.#recordKeys()
         },
       }),
@@ -207,7 +213,7 @@ export class AuthPlugin {
 
   #error = (message: string) => new this.#serverless.classes.Error(message, 'LOCAL_PLUGIN')
 
-  /** Our sentences are for the user: without this the framework would print them with a stack. */
+  /** Wraps errors in the framework's own class, so that it prints our message without a stack. */
   async #orError<Result>(work: () => Result | Promise<Result>): Promise<Result> {
     try {
       return await work()
@@ -220,24 +226,24 @@ export class AuthPlugin {
 const missingSettings = (names: string[], file: string, otherWay: string) =>
   `Missing settings: ${names.join(', ')}. Set them in ${file} (see secrets.example.json)${otherWay}.`
 
-/** Limits that would be none any more. */
+/** Returns an error for each limit that is too high to be one. */
 const limitErrors = (text = '{}'): string[] =>
   Object.entries(parseSetting('LIMITS', text)).flatMap(([name, value]) => {
     const most = limits[name as keyof typeof limits][1]
     return value > most ? [`Setting LIMITS.${name} must be at most ${most} in a deployment.`] : []
   })
 
-/** What the driver has against a connection string; it knows more than the schema of the setting. */
+/** Checks a connection string with the driver, which knows more than the setting's schema. */
 async function connectionStringError(uri: string | undefined): Promise<string | undefined> {
   if (!uri) return undefined
   const { mongo } = (await import('mongoose')).default
   try {
-    // Parses, and connects to nothing.
+    // This only parses it and does not connect.
     void new mongo.MongoClient(uri)
     return undefined
   } catch (error) {
     const { message } = error as Error
-    // Some of its sentences quote the string, which holds a password.
+    // Some of its messages quote the string, which contains a password.
     return `Setting DB is not a valid connection string${message.includes('://') ? '' : `: ${message}`}.`
   }
 }

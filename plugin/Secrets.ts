@@ -1,5 +1,5 @@
 /**
- * The settings of a deployment: secrets.json, with environment variables of the same names before it.
+ * The settings of a deployment, from secrets.json. Environment variables with the same names take precedence.
  */
 import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from 'node:crypto'
 import { readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -8,12 +8,15 @@ import { publicKeys, type KeyRing } from '../auth/Tokens.ts'
 import { parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import { addKey, generateKey, type RecordedKeyRing, withoutRecords } from './Keys.ts'
 
-/** Never set by hand: VERIFICATION_KEYS are made from SIGNING_KEYS, and the others by the deployment or the laptop. */
+/**
+ * Never set by hand: VERIFICATION_KEYS is derived from SIGNING_KEYS, and serverless.yml or `npm start` sets
+ * the others.
+ */
 const derived = ['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL'] as const
 type Name = Exclude<SettingName, (typeof derived)[number]>
 const names = Object.keys(schema).filter((name): name is Name => !derived.some((other) => other === name))
 
-/** Without these nothing can be deployed; the others have defaults in serverless.yml. */
+/** A deployment needs these. The others have defaults in serverless.yml. */
 const required: readonly Name[] = [
   'DB',
   'SIGNING_KEYS',
@@ -23,36 +26,39 @@ const required: readonly Name[] = [
   'MAIL_FROM',
 ]
 
-/** What a laptop has a way without: a database and a mailbox of its own. */
+/** `npm start` does not need these, because it starts its own database and SMTP server. */
 export const DEPLOYED_ONLY: readonly string[] = ['DB', 'SMTP_URL', 'MAIL_FROM']
 
-/** The stage of `sls offline`, and of `sls deploy` where none is named. */
+/** The stage of `sls offline`, and the default of `sls deploy`. */
 export const LOCAL_STAGE = 'dev'
 const LOCAL_FILE = 'secrets.json'
 
-/** The name of a stage's secrets file. */
+/** Returns the name of a stage's secrets file. */
 export const fileOf = (stage: string) => (stage === LOCAL_STAGE ? LOCAL_FILE : `secrets.${stage}.json`)
 
-/** Whether a name can be that of a stage; `example` would take secrets.example.json for its file. */
+/** Returns whether a stage can have this name. `example` would use secrets.example.json. */
 export const isStage = (name: string) => /^\w[\w-]*$/.test(name) && name !== 'example'
 
 export class Secrets {
   readonly #values: ReadonlyMap<Name, string>
-  /** Where a person looks for these settings: a file's name. */
+  /** The name of the secrets file, for messages. */
   readonly file: string
 
   /**
-   * Reads `secrets.json` for the stage dev and `secrets.<stage>.json` for any other, and the environment over it.
-   * A stage never falls back on another's file: it would run on keys that are not its own.
-   * @throws Error with a sentence that names the file or the setting
+   * Reads `secrets.json` for the stage dev, or `secrets.<stage>.json` for any other, and then the
+   * environment. A stage never falls back to another stage's file, because it would then use keys that are
+   * not its own.
+   * @throws Error with a message that names the file or the setting
    */
   constructor(folder: string, stage: string, environment: NodeJS.ProcessEnv) {
     this.file = fileOf(stage)
     const fromFile = readJson(folder, this.file) ?? {}
     for (const name of Object.keys(fromFile)) {
-      // "// ..." is a comment, as in secrets.example.json.
+      // A name that starts with // is a comment, as in secrets.example.json.
       if (!name.startsWith('//') && !names.includes(name as Name)) {
-        throw new Error(`Setting ${name} in ${this.file} is unknown. The settings are ${names.join(', ')}.`)
+        throw new Error(
+          `Setting ${name} in ${this.file} does not exist. The settings are ${names.join(', ')}.`,
+        )
       }
     }
     this.#values = new Map(
@@ -66,29 +72,31 @@ export class Secrets {
     )
   }
 
-  /** @returns the value as an environment variable holds it, or undefined where it is not set */
+  /** @returns the value in the format of an environment variable, or undefined if it is not set */
   get(name: SettingName): string | undefined {
     if (name !== 'VERIFICATION_KEYS') return this.#values.get(name as Name)
     const signingKeys = this.#values.get('SIGNING_KEYS')
     return signingKeys && JSON.stringify(publicKeys(JSON.parse(signingKeys) as KeyRing))
   }
 
-  /** The required settings that are not set. */
+  /** Returns the required settings that are not set. */
   missing(): Name[] {
     return required.filter((name) => !this.#values.has(name))
   }
 }
 
-/** New random keys for everything that must be secret. */
+/** Generates random keys for everything that must be secret. */
 export function newSecrets(SIGNING_KEYS: RecordedKeyRing = { keys: [generateKey()] }) {
   const random = () => randomBytes(32).toString('base64url')
   return { SIGNING_KEYS, PEPPER: random(), REFRESH_TOKEN_KEY: random() }
 }
 
 /**
- * Makes a secrets file with new random keys, readable by its owner only.
- * @param file `secrets.json`, or `secrets.<stage>.json` for a deployment, which has what is deployed only to fill in
- * @returns whether there was none before: it never replaces one
+ * Creates a secrets file with new random keys, readable only by its owner. It never replaces an existing
+ * file.
+ * @param file `secrets.json`, or `secrets.<stage>.json`, which gets empty settings to fill in for a
+ *   deployment
+ * @returns whether it created the file. False if the file already existed
  */
 export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
   const { keyRing } = addKey({ keys: [] }, new Date())
@@ -106,10 +114,11 @@ export function generateSecrets(folder: string, file = LOCAL_FILE): boolean {
 }
 
 /**
- * Changes the key ring of a secrets file, with what is recorded of its keys, and nothing else in it.
- * @param change gives the new ring; where it throws or changes nothing, nothing is written
+ * Changes the key ring of a secrets file, including the history of its keys, and nothing else in the file.
+ * @param change returns the new ring. If it throws or changes nothing, nothing is written
  * @returns the new ring
- * @throws Error with a sentence when the file has no valid ring or cannot be written; it is never left half-written
+ * @throws Error with a message for the user if the file has no valid ring or cannot be written. The file is
+ *   never left half-written
  */
 export function updateKeyRing(
   folder: string,
@@ -120,7 +129,7 @@ export function updateKeyRing(
   const value = content?.['SIGNING_KEYS']
   if (!value) {
     throw new Error(
-      `There are no SIGNING_KEYS in ${file}: npm start makes secrets.json, and npm run secrets -- prod that of a stage.`,
+      `There are no SIGNING_KEYS in ${file}. npm start creates secrets.json, and npm run secrets -- prod creates the file of a stage.`,
     )
   }
   const before = JSON.parse(check('SIGNING_KEYS', value, file)) as RecordedKeyRing
@@ -129,13 +138,13 @@ export function updateKeyRing(
   return after
 }
 
-/** Writes beside the file and moves it there, so that there is a whole one at any time. */
+/** Writes a new file and renames it, so that the file is complete at all times. */
 function replace(folder: string, file: string, text: string): void {
   let draft
   try {
-    // A link stays a link.
+    // If it is a symbolic link, replace its target.
     const path = realpathSync(join(folder, file))
-    // A name that git ignores.
+    // Git ignores this name.
     draft = `${path.replace(/\.json$/, '')}.${randomBytes(6).toString('hex')}.json`
     writeFileSync(draft, text, { ...OWN_AND_NEW, flush: true })
     renameSync(draft, path)
@@ -151,9 +160,9 @@ const toJson = (value: object) => `${JSON.stringify(value, null, 2)}\n`
 
 /**
  * Checks a setting.
- * @param source where it is from, for the error
- * @returns it as an environment variable holds it
- * @throws Error with a sentence that names the setting and the source; never with the value
+ * @param source where the value comes from, for the error
+ * @returns the value in the format of an environment variable
+ * @throws Error that names the setting and the source, but never shows the value
  */
 function check(name: Name, value: unknown, source: string): string {
   try {
@@ -166,7 +175,7 @@ function check(name: Name, value: unknown, source: string): string {
   }
 }
 
-/** A public half that belongs to another private key would make every token unverifiable. */
+/** Checks that public and private halves belong together. Otherwise, no token could be verified. */
 function checkPairs({ keys }: KeyRing): void {
   for (const jwk of keys) {
     let matches = false
@@ -174,18 +183,21 @@ function checkPairs({ keys }: KeyRing): void {
       const signature = sign('sha256', Buffer.from('pair'), createPrivateKey({ key: jwk, format: 'jwk' }))
       matches = verify('sha256', Buffer.from('pair'), createPublicKey({ key: jwk, format: 'jwk' }), signature)
     } catch {
-      // not a point of the curve, or not a key at all
+      // Not a point on the curve, or not a key at all.
     }
     if (!matches)
-      throw new Error(`Setting SIGNING_KEYS holds ${jwk.kid}, which is not a valid pair of P-256 keys.`)
+      throw new Error(`Setting SIGNING_KEYS contains ${jwk.kid}, which is not a valid P-256 key pair.`)
   }
 }
 
-/** A setting as an environment variable holds it; keys and numbers may stand in the file as JSON has them. */
+/**
+ * Converts a setting to the format of an environment variable. In the file, keys and numbers may also be JSON
+ * values.
+ */
 function toText(name: Name, value: unknown): string {
   if (typeof value === 'string') {
-    // The Serverless Framework would put something else in its place.
-    if (value.includes('${')) throw new Error(`Setting ${name} must not hold "\${".`)
+    // The Serverless Framework would replace it.
+    if (value.includes('${')) throw new Error(`Setting ${name} must not contain "\${".`)
     return value
   }
   if (name === 'SIGNING_KEYS' || name === 'LIMITS' || typeof value === 'number') return JSON.stringify(value)
@@ -201,12 +213,12 @@ function readJson(folder: string, file: string): Record<string, unknown> | undef
     throw new Error(`${file} cannot be read: ${(error as Error).message}.`, { cause: error })
   }
   try {
-    // Windows' editors begin a file with a byte order mark.
+    // Windows editors may start a file with a byte order mark.
     const value: unknown = JSON.parse(text.replace(/^\uFEFF/, ''))
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       return value as Record<string, unknown>
   } catch {
-    // said below; JSON.parse's own message quotes the text, which is secret
+    // Fall through: the error below is ours, because JSON.parse's message quotes the text, which is secret.
   }
-  throw new Error(`${file} is not a JSON object. Mend it: its keys and its pepper cannot be made again.`)
+  throw new Error(`${file} is not a JSON object. Repair it: its keys and its pepper cannot be recreated.`)
 }

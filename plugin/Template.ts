@@ -1,5 +1,5 @@
 /**
- * What the CloudFormation template needs beyond what the framework makes of serverless.yml.
+ * Completes the CloudFormation template that the framework generates from serverless.yml.
  */
 
 export interface Resource {
@@ -9,9 +9,9 @@ export interface Resource {
 }
 
 /**
- * Makes the stage a resource of its own, with its throttle: a Deployment can describe a stage only while there is none,
- * and the framework makes a new Deployment each time. And has it deployed after the gateway responses: it takes those
- * that are there.
+ * Makes the stage, with its throttle, a resource of its own. A Deployment can only describe a stage that does
+ * not exist yet, and the framework creates a new Deployment each time. The Deployment also has to wait for
+ * the gateway responses, because it only includes those that exist.
  */
 export function completeStage(
   resources: Record<string, Resource>,

@@ -1,6 +1,7 @@
 /**
- * An esbuild plugin: names the chunks of a handler after it (`VerifyToken.Revocations-ABCDEFGH.mjs`), by which
- * serverless-esbuild knows whose they are. Otherwise every chunk would be in every function's package.
+ * An esbuild plugin that names chunks after their handler (`VerifyToken.Revocations-ABCDEFGH.mjs`).
+ * serverless-esbuild uses the name to find the chunks of a function. Otherwise, every package would contain
+ * every chunk.
  */
 import { parse } from 'node:path'
 

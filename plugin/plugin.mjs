@@ -1,4 +1,7 @@
-/** Lets the Serverless Framework, which loads JavaScript, load the plugin and the handlers, which are TypeScript. */
+/**
+ * Loads the plugin and the handlers, which are TypeScript, for the Serverless Framework, which only loads
+ * JavaScript.
+ */
 import { require } from 'tsx/cjs/api'
 
 const load = (/** @type {string} */ file) => require(file, import.meta.url)

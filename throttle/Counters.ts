@@ -1,17 +1,19 @@
 /**
- * Counts attempts. An attempt is counted before anybody knows how it ends, so that many at the same time all count, and
- * by what was typed, so that a 429 does not reveal whether there is an account.
+ * Counts attempts. An attempt is counted before its outcome is known, so that parallel attempts all count.
+ * The counter depends on what was typed, not on the account, so that a 429 does not reveal whether there is
+ * one.
  *
- * A counter is one document, and all counters of an attempt are one database command: a bulk of upserts, each with the
- * filter "this counter, if it is open". With `free: 2`, for example:
+ * A counter is one document. All counters of an attempt are updated by one database command: a bulk of
+ * upserts, each with the filter "this counter, if it is open" (`{ _id, opensAt <= now }`). For example, with
+ * `free: 2`:
  *
- *   stored                        filter                          what the upsert does
- *   nothing                       {_id, opensAt <= now}  no match  inserts it with count 1: the attempt is counted
- *   {count: 1, opensAt: past}     {_id, opensAt <= now}  match     count 2, opensAt in 1 s: counted, and now closed
- *   {count: 2, opensAt: future}   {_id, opensAt <= now}  no match  inserts the same _id: duplicate key. Refused, and
- *                                                                  the ordered bulk ends, so later counters stay as they are
- *   nothing, two at once          both no match                    one inserts, the other gets the duplicate key. It reads
- *                                                                  the counter, finds it open, and tries again: a match
+ *   stored                       matches  what the upsert does
+ *   nothing                      no       inserts it with count 1: counted
+ *   {count: 1, opensAt: past}    yes      count 2, opensAt in 1 s: counted, and now closed
+ *   {count: 2, opensAt: future}  no       inserts the same _id: duplicate key, so refused. The ordered bulk
+ *                                         stops, and later counters stay unchanged
+ *   nothing, two at once         no, no   one inserts, the other gets a duplicate key. It reads the counter,
+ *                                         finds it open and tries again: a match
  */
 import mongoose from 'mongoose'
 import { event } from '../api/Events.ts'
@@ -30,7 +32,7 @@ const schema = new mongoose.Schema(
     count: { type: Number, required: true },
     /** When the next attempt may be made. */
     opensAt: { type: Date, required: true },
-    /** When the counter starts again from zero. */
+    /** When the counter restarts from zero. */
     expiresAt: { type: Date, required: true, index: { expireAfterSeconds: 0 } },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
@@ -39,30 +41,36 @@ const schema = new mongoose.Schema(
 export const AttemptsModel = mongoose.model('Attempts', schema)
 type Counter = mongoose.InferSchemaType<typeof schema>
 
-/** The driver's own: Mongoose would cast, and knows no pipelines here. */
+/** The driver's collection, because Mongoose would cast the updates and does not support pipelines here. */
 const collection = () => AttemptsModel.collection as unknown as mongoose.mongo.Collection<Counter>
 
-/** No wait is longer. The link in a mail is good for twice as long, so whoever waits for one has one that works. */
+/**
+ * In milliseconds. An emailed link is valid for twice as long, so anyone who has to wait already has a
+ * working link.
+ */
 const LONGEST_WAIT = 15 * MINUTE
 
-/** More collisions than this with a counter that is just being made are a fault. */
+/**
+ * How often to try when other requests create the same counters at the same time. More collisions are a
+ * fault.
+ */
 const TRIES = 5
 
 /**
- * Counts an attempt: one database command, or two when it is refused.
- * @throws Problem `too_many_attempts` (429) with Retry-After when a rule does not allow it; the rules before that one
- *   have counted it
+ * Counts an attempt, with one database command, or two if it is refused.
+ * @throws Problem `too_many_attempts` (429) with Retry-After if a rule refuses it. The rules before that one
+ *   have still counted it
  */
 export async function countAttempt(rules: Rule[], now: Date): Promise<void> {
-  let rest = rules
+  let remaining = rules
   for (let tries = 0; tries < TRIES; tries++) {
-    const refused = await count(rest, now)
+    const refused = await count(remaining, now)
     if (refused === undefined) return
-    rest = rest.slice(refused)
-    const rule = rest[0]!
+    remaining = remaining.slice(refused)
+    const rule = remaining[0]!
     const counter = await AttemptsModel.findById(rule.id).lean()
     if (counter && counter.opensAt > now) throw tooMany(rule.limit, counter.opensAt.getTime() - now.getTime())
-    // Otherwise another request was creating the same counter: by now it is there.
+    // Otherwise, another request was creating the same counter. By now it exists.
   }
   throw new Problem('unavailable', {
     headers: { 'Retry-After': '1' },
@@ -70,9 +78,9 @@ export async function countAttempt(rules: Rule[], now: Date): Promise<void> {
   })
 }
 
-/** Counts a success: one database command, in which each rule does what its `onSuccess` says. */
+/** Records a success, with one database command. Each rule does what its `onSuccess` says. */
 export async function succeed(rules: Rule[], now: Date): Promise<void> {
-  // Updates only: for deletions among them the driver would send a second command.
+  // Only updates, because the driver would send a second command for deletions.
   const operations = rules.flatMap((rule): Operation[] => {
     if (rule.onSuccess === 'forget') return [forgotten(rule)]
     return rule.onSuccess === 'takeBack' ? [uncounted(rule, now)] : []
@@ -80,7 +88,7 @@ export async function succeed(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(operations, UNJOURNALED)
 }
 
-/** Undoes an attempt, and no other: it does not count after all. */
+/** Undoes this one attempt, so that it does not count. */
 export async function takeBack(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(
     rules.map((rule) => uncounted(rule, now)),
@@ -88,7 +96,7 @@ export async function takeBack(rules: Rule[], now: Date): Promise<void> {
   )
 }
 
-/** Ends attempts that were under way: the wait for the next one begins. */
+/** Ends attempts that were under way. The wait for the next attempt starts now. */
 export async function settle(rules: Rule[], now: Date): Promise<void> {
   await collection().bulkWrite(
     rules.map((rule) => ({
@@ -101,14 +109,15 @@ export async function settle(rules: Rule[], now: Date): Promise<void> {
   )
 }
 
-/** Deletes counters, whoever has closed them. */
+/** Deletes counters, no matter who closed them. */
 export async function clear(rules: Rule[]): Promise<void> {
   await AttemptsModel.deleteMany({ _id: mongoose.trusted({ $in: rules.map(({ id }) => id) }) })
 }
 
 /**
- * @param wait until the next attempt, in milliseconds
- * @param whose what the log line adds where the request does not know it yet
+ * Creates the refusal of an attempt, with its event.
+ * @param wait how long until the next attempt, in milliseconds
+ * @param whose the user and session for the log line, if the request does not know them yet
  */
 export const tooMany = (
   limit: keyof Limits,
@@ -126,7 +135,7 @@ const forgotten = ({ id }: Rule): Operation => ({
   updateOne: { filter: { _id: id }, update: { $set: { count: 0, opensAt: OPEN } } },
 })
 
-/** A closed counter counts nothing, so with one less it is open. */
+/** No attempt is counted beyond the limit, so with one attempt less, the counter is open. */
 const uncounted = ({ id }: Rule, now: Date): Operation => ({
   updateOne: {
     filter: { _id: id, expiresAt: { $gt: now } },
@@ -134,7 +143,7 @@ const uncounted = ({ id }: Rule, now: Date): Operation => ({
   },
 })
 
-/** A crash of the database may lose an attempt; nobody should wait for its journal. */
+/** Does not wait for the journal. Losing an attempt in a database crash is acceptable. */
 const UNJOURNALED = { ordered: true, writeConcern: { w: 1, journal: false } }
 
 /** @returns the index of the first rule that did not count, or undefined when all did */
@@ -164,19 +173,19 @@ function counted(rule: Rule, now: Date) {
   const isRunning = { $gt: ['$expiresAt', now] }
   return {
     count: { $cond: [isRunning, { $add: ['$count', 1] }, 1] },
-    // A wait is forgotten an hour after the last attempt, other counts an hour after the first.
+    // Counters with a wait expire an hour after the last attempt, the others an hour after the first.
     expiresAt: rule.firstWait === undefined ? { $cond: [isRunning, '$expiresAt', inAnHour] } : inAnHour,
   }
 }
 
-/** Before any attempt, also one that began a moment earlier, or on a clock that is behind. */
+/** Earlier than any attempt, including one that began a moment ago or on a clock that is behind. */
 const OPEN = new Date(0)
 
 /** When the counter opens again if nobody settles the attempt. */
 const firstOpensAt = (rule: Rule, now: Date) =>
   rule.underWay === undefined ? opensAt(rule, now) : new Date(now.getTime() + rule.underWay)
 
-/** When the counter opens again, from its new count and time. */
+/** When the counter opens again, computed from its new count. */
 function opensAt({ free, firstWait }: Rule, now: Date) {
   const doubled = { $multiply: [firstWait, { $pow: [2, { $subtract: ['$count', free] }] }] }
   const later = firstWait === undefined ? '$expiresAt' : { $add: [now, { $min: [LONGEST_WAIT, doubled] }] }

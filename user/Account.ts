@@ -1,6 +1,6 @@
 /**
- * What the owner of an account changes in it. Each change is one atomic write, with what it depends on in its filter:
- * of many at the same time, one finds it.
+ * The changes that owners make to their accounts. Each one is a single atomic write whose filter holds
+ * everything it depends on, so of many at the same time, one wins.
  */
 import mongoose from 'mongoose'
 import { Problem } from '../api/Problem.ts'
@@ -18,7 +18,7 @@ import { CONFIRMATION_LIFETIME, newToken, readToken, RESET_LIFETIME } from './On
 
 const enabled = { disabled: mongoose.trusted({ $ne: true }) }
 
-/** @returns the changed user, or undefined where the account was disabled or deleted since */
+/** @returns the changed user, or undefined if the account was disabled or deleted in the meantime */
 export async function renameUser(id: string, name: string): Promise<User | undefined> {
   const document = await UserModel.findOneAndUpdate(
     { _id: id, ...enabled },
@@ -29,10 +29,10 @@ export async function renameUser(id: string, name: string): Promise<User | undef
 }
 
 /**
- * Replaces the password of a user, ends the sessions and makes every link that was sent void.
- * @param user as it was when the current password was checked
+ * Replaces the password of a user, ends all sessions and invalidates all links that were sent.
+ * @param user the user as it was when the current password was checked
  * @returns the changed user
- * @throws Problem `unavailable` (503) when another request has changed the password, or the account, meanwhile
+ * @throws Problem `unavailable` (503) if another request changed the password or the account in the meantime
  */
 export async function replacePassword(user: User, passwordHash: string, now: Date): Promise<User> {
   const changed = await outdateTokens(
@@ -44,7 +44,9 @@ export async function replacePassword(user: User, passwordHash: string, now: Dat
   return changed
 }
 
-/** Whatever somebody who knew the old one has begun is void too: another e-mail, another authenticator app. */
+/**
+ * Also cancels whatever someone with the old password may have started: a new email, a new authenticator app.
+ */
 const newPassword = (passwordHash: string) => ({
   $set: { passwordHash },
   $inc: { sessionVersion: 1 },
@@ -52,8 +54,9 @@ const newPassword = (passwordHash: string) => ({
 })
 
 /**
- * Makes the token that resets a password; those of before are void.
- * @param user whose e-mail it goes to; it is no good should that be another's, or another one, by now
+ * Issues a token that resets a password. Earlier tokens stop working.
+ * @param user the user and the email that the token goes to. If the user has a different email by now, the
+ *   token is useless
  */
 export async function issuePasswordReset(
   { id, email }: { id: string; email: string },
@@ -65,13 +68,13 @@ export async function issuePasswordReset(
   return token
 }
 
-/** The user whom a token lets reset the password; it is not used up. */
+/** Returns the user whose password a token can reset, without using up the token. */
 export const findByPasswordReset = (token: string, now: Date): Promise<User> =>
   findBy('passwordReset', token, now).then(toUser)
 
 /**
- * Takes the token, replaces the password and ends all sessions. Whoever has the token reads the mail of the account,
- * so its e-mail is verified too.
+ * Uses the token, replaces the password and ends all sessions. Someone who has the token can read the
+ * account's mail, so this also verifies the email.
  * @throws Problem `invalid_one_time_token` (400)
  */
 export async function resetPassword(token: string, passwordHash: string, now: Date): Promise<User> {
@@ -83,10 +86,11 @@ export async function resetPassword(token: string, passwordHash: string, now: Da
 }
 
 /**
- * Makes the token that confirms an e-mail; those of before are void.
- * @param user as when the mail was asked for
- * @param email the user's own, or the one that takes its place when it is confirmed
- * @returns undefined when the sessions of the user were ended since: whoever asked may not have been the owner
+ * Issues a token that confirms an email. Earlier tokens stop working.
+ * @param user the user as it was when the email was requested
+ * @param email the user's current email, or the one that replaces it when confirmed
+ * @returns the token, or undefined if the user's sessions were ended in the meantime: the request may not
+ *   have come from the owner
  */
 export async function issueEmailConfirmation(
   user: Pick<User, 'id' | 'sessionVersion'>,
@@ -102,10 +106,12 @@ export async function issueEmailConfirmation(
 }
 
 /**
- * Takes the token, and makes the e-mail that it was sent to the verified one of the account. A link to reset the
- * password that went to another address is void. Access tokens are outdated, since they say whether it is verified.
- * @returns the user as before and after
- * @throws Problem `invalid_one_time_token` (400); `email_taken` (409) when it has become another user's
+ * Uses the token and makes the address that it was sent to the verified email of the account. A password
+ * reset link that went to a different address stops working. Access tokens become outdated, because they say
+ * whether the email is verified.
+ * @returns the user before and after the change
+ * @throws Problem `invalid_one_time_token` (400); `email_taken` (409) if the email now belongs to another
+ *   user
  */
 export async function confirmEmail(token: string, now: Date): Promise<{ before: User; after: User }> {
   const document = await findBy('emailConfirmation', token, now)
@@ -133,7 +139,7 @@ async function findBy(link: Link, token: string, now: Date): Promise<Document> {
   return document
 }
 
-/** @throws Problem `invalid_one_time_token` (400) for what cannot be a token */
+/** @throws Problem `invalid_one_time_token` (400) if the text cannot be a token */
 function live(link: Link, token: string, now: Date): mongoose.QueryFilter<Document> {
   const parts = readToken(token)
   if (!parts) throw new Problem('invalid_one_time_token')

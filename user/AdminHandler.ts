@@ -1,5 +1,5 @@
 /**
- * Lambdas of admins: what they see of users and may change.
+ * Handlers for admins: list, show and change users.
  */
 import * as z from 'zod/mini'
 import { audit } from '../api/Events.ts'
@@ -22,7 +22,10 @@ import { UserModel } from './UserModel.ts'
 const users = database(UserModel)
 const oneUser = { role: 'admin', database: users, path: z.strictObject({ id: fields.id }) } as const
 
-/** GET /admin/users?email=&limit=&after=: 200 array of users whose email begins so, with a Link as GET /users. */
+/**
+ * GET /admin/users?email=&limit=&after=: 200 array of users whose email starts with a text, paginated like
+ * GET /users.
+ */
 export const adminUsers = route(
   {
     role: 'admin',
@@ -43,7 +46,7 @@ export const adminUser = route(oneUser, async ({ path: { id }, database: onDatab
   return { status: 200, body: adminView(user) }
 })
 
-/** PATCH /admin/users/{id}: 200 the changed user. */
+/** PATCH /admin/users/{id}: 200 changed user. */
 export const updateUser = route(
   {
     ...oneUser,
@@ -51,13 +54,13 @@ export const updateUser = route(
       .strictObject({
         roles: z.optional(
           z.array(z.enum(ROLES, { error: `must be one of ${ROLES.join(', ')}` })).check(
-            z.minLength(1, 'must hold at least one role'),
-            z.refine((roles) => new Set(roles).size === roles.length, 'must not hold a role twice'),
+            z.minLength(1, 'must contain at least one role'),
+            z.refine((roles) => new Set(roles).size === roles.length, 'must not contain a role twice'),
           ),
         ),
         disabled: z.optional(z.boolean()),
       })
-      .check(z.refine((change) => Object.keys(change).length > 0, 'must have roles or disabled')),
+      .check(z.refine((change) => Object.keys(change).length > 0, 'must contain roles or disabled')),
   },
   async ({ path: { id }, body, database: onDatabase, now }) => {
     const user = await onDatabase(() => changeUser(id, body, now))
@@ -76,7 +79,7 @@ export const endUserSessions = route(oneUser, async ({ path: { id }, database: o
   return { status: 204 }
 })
 
-/** The Lambda of all of them. */
+/** All admin routes as one Lambda function. */
 export const admin = routes({
   'GET /admin/users': adminUsers,
   'GET /admin/users/{id}': adminUser,

@@ -1,5 +1,5 @@
 /**
- * Lists in pages: the parameters of a request, and the answer with a Link to the next page (RFC 8288).
+ * Pagination: the parameters of a request, and the answer with a Link to the next page (RFC 8288).
  */
 import * as z from 'zod/mini'
 import type { Answer } from '../api/Route.ts'
@@ -7,13 +7,17 @@ import { wholeNumber } from '../lib/WholeNumber.ts'
 import { fields } from './User.ts'
 import type { User } from './UserModel.ts'
 
-/** The query parameters of a list: how many, and after which user. */
+/** The query parameters of a list: the size of a page, and the last user of the previous one. */
 export const page = {
   limit: z._default(wholeNumber(1, 100, 3), 20),
   after: z.optional(fields.id),
 }
 
-/** @param url of the list, without a query */
+/**
+ * Creates the answer with one page.
+ * @param url the URL of the list, without a query
+ * @param query the parameters that the Link to the next page repeats
+ */
 export function pageAnswer(
   url: string,
   query: Record<string, string | number>,

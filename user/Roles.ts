@@ -1,14 +1,13 @@
 /**
- * The roles that a user can have. What each may call is in auth/Permissions.ts.
+ * The roles that a user can have. auth/Permissions.ts says what each one may call.
  */
 
 /** The role that administers users. */
 export const ADMIN = 'admin'
 
-/** Every role. */
 export const ROLES = ['user', ADMIN] as const
 
 export type Role = (typeof ROLES)[number]
 
-/** What a new user is. */
+/** The roles of a new user. */
 export const DEFAULT_ROLES: readonly Role[] = ['user']

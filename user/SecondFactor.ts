@@ -1,6 +1,7 @@
 /**
- * The second factor: time-based one-time passwords (TOTP, RFC 6238) of an authenticator app, and recovery codes for
- * who has lost it. The app's secret is encrypted with a key made of the pepper, which is not in the database.
+ * The second factor: time-based one-time passwords (TOTP, RFC 6238) from an authenticator app, and recovery
+ * codes in case the app is lost. The app's secret is encrypted with a key derived from the pepper, which is
+ * not in the database.
  */
 import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
@@ -8,25 +9,28 @@ import { Secret, TOTP } from 'otpauth'
 import { sameSessions, type User, UserModel } from './UserModel.ts'
 
 const STEP_SECONDS = 30
-/** Clocks of phones differ, and people type slowly: the code before and the one after count too (RFC 6238 section 5.2). */
+/**
+ * Phone clocks differ and people type slowly, so the previous and the next code count too (RFC 6238 section
+ * 5.2).
+ */
 const WINDOW = 1
-/** Somebody who sets up an app takes so long at the most, in milliseconds. */
+/** How long someone may take to set up an app, in milliseconds. */
 const ENROLMENT_LIFETIME = 10 * 60 * 1000
 const RECOVERY_CODES = 10
 
 /** What an authenticator app needs. */
 export interface Enrolment {
-  /** Base32, for who types it in. */
+  /** Base32, for typing it in by hand. */
   secret: string
   /** `otpauth://totp/...`, for a QR code. */
   uri: string
 }
 
 /**
- * Begins to set up an app; nothing is asked of it before a code of it has come.
- * @param product as the app shall call it
- * @param pepper of which the key is made
- * @returns undefined when the second factor is on already
+ * Starts setting up an app. It does not become the second factor until a code from it is confirmed.
+ * @param product the name that the app shows
+ * @param pepper the pepper, from which the encryption key is derived
+ * @returns what the app needs, or undefined if the second factor is already on
  */
 export async function startEnrolment(
   user: User,
@@ -39,7 +43,7 @@ export async function startEnrolment(
   const secret = encrypt(totp.secret.base32, user.id, pepper)
   const expiresAt = new Date(now.getTime() + ENROLMENT_LIFETIME)
   const { matchedCount } = await UserModel.updateOne(
-    // Not for somebody whom the owner has thrown out meanwhile.
+    // Not for someone whose session the owner has ended in the meantime.
     { ...sameSessions(user), totp: null },
     { $set: { totpEnrolment: { secret, expiresAt } } },
   )
@@ -47,8 +51,8 @@ export async function startEnrolment(
 }
 
 /**
- * Turns the second factor on, with the first code of the app; the code is then used up.
- * @returns the recovery codes, which are not shown again, or undefined for a wrong code
+ * Turns the second factor on with the first code from the app. This uses up the code.
+ * @returns the recovery codes, which are never shown again, or undefined for a wrong code
  */
 export async function confirmEnrolment(
   user: User,
@@ -72,8 +76,8 @@ export async function confirmEnrolment(
 }
 
 /**
- * Takes a code: one of the app, or a recovery code. Each works once, also when many come at the same time.
- * @returns which of the two it was, or undefined when it is wrong or used up
+ * Uses a code from the app or a recovery code. Each works once, even if it arrives many times at once.
+ * @returns which of the two it was, or undefined if it is wrong or already used
  */
 export async function useCode(
   user: User,
@@ -100,7 +104,10 @@ export async function useCode(
   return modifiedCount > 0 ? 'totp' : undefined
 }
 
-/** Whether the second factor is on, and how many recovery codes are left; undefined without a user. */
+/**
+ * @returns whether the second factor is on and how many recovery codes are left, or undefined if there is no
+ *   such user
+ */
 export async function describeSecondFactor(
   userId: string,
 ): Promise<{ totp: boolean; recoveryCodesLeft: number } | undefined> {
@@ -110,7 +117,7 @@ export async function describeSecondFactor(
     : undefined
 }
 
-/** Turns the second factor off, unless it is another one by now. */
+/** Turns the second factor off, unless it has been replaced in the meantime. */
 export async function removeSecondFactor(user: User): Promise<void> {
   await UserModel.updateOne(
     { _id: user.id, 'totp.secret': user.totp!.secret },
@@ -118,24 +125,27 @@ export async function removeSecondFactor(user: User): Promise<void> {
   )
 }
 
-/** Makes ten new recovery codes; those of before are void. */
+/** Creates ten new recovery codes. The old ones stop working. */
 export async function replaceRecoveryCodes(user: User): Promise<string[]> {
   const codes = newRecoveryCodes()
   await UserModel.updateOne({ _id: user.id }, { $set: { recoveryCodes: codes.map(hash) } })
   return codes
 }
 
-/** As people type it: apps show codes in two groups, and recovery codes come in four. */
+/** Removes the separators that people type: apps show codes in two groups, and recovery codes have four. */
 const compact = (code: string) => code.replaceAll(/[\s-]/g, '').toLowerCase()
 
-/** @returns the 30 s whose code it is, counted from 1970, or undefined */
+/** @returns the number of the 30-second step that the code belongs to, counted from 1970, or undefined */
 function stepOf(code: string, secret: string, now: Date): number | undefined {
   const totp = new TOTP({ secret: Secret.fromBase32(secret), period: STEP_SECONDS })
   const delta = totp.validate({ token: code, timestamp: now.getTime(), window: WINDOW })
   return delta === null ? undefined : Math.floor(now.getTime() / 1000 / STEP_SECONDS) + delta
 }
 
-/** Of 120 bits each: with as many a plain hash is enough (OWASP ASVS 5.0, 6.5.2). Letters that nobody mixes up. */
+/**
+ * Each has 120 random bits, so a plain hash is enough (OWASP ASVS 5.0, 6.5.2). Characters that look alike are
+ * left out.
+ */
 const newRecoveryCodes = (): string[] =>
   Array.from({ length: RECOVERY_CODES }, () => {
     const letters = Array.from(randomBytes(24), (byte) => 'abcdefghjkmnpqrstuvwxyz023456789'[byte % 32]).join(
@@ -149,7 +159,10 @@ const hash = (recoveryCode: string) =>
 
 const keyFrom = (pepper: Buffer) => createHmac('sha256', pepper).update('second factor').digest()
 
-/** AES-256-GCM, bound to the user: a secret that is copied to another user does not decrypt there. */
+/**
+ * Encrypts with AES-256-GCM and binds the secret to the user, so that a copy does not decrypt for another
+ * user.
+ */
 function encrypt(secret: string, userId: string, pepper: Buffer): string {
   const nonce = randomBytes(12)
   const cipher = createCipheriv('aes-256-gcm', keyFrom(pepper), nonce).setAAD(Buffer.from(userId))
@@ -157,7 +170,7 @@ function encrypt(secret: string, userId: string, pepper: Buffer): string {
   return Buffer.concat([nonce, cipher.getAuthTag(), text]).toString('base64url')
 }
 
-/** @throws Error where it was not encrypted for this user, or with another pepper */
+/** @throws Error if it was encrypted for another user or with another pepper */
 function decrypt(stored: string, userId: string, pepper: Buffer): string {
   const bytes = Buffer.from(stored, 'base64url')
   const decipher = createDecipheriv('aes-256-gcm', keyFrom(pepper), bytes.subarray(0, 12))

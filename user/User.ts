@@ -1,5 +1,5 @@
 /**
- * The user: what is accepted, found and changed by others, and who sees what of it.
+ * The user: which input is accepted, how users are found and changed, and who sees which fields.
  */
 import mongoose from 'mongoose'
 import * as z from 'zod/mini'
@@ -15,27 +15,32 @@ import {
   UserModel,
 } from './UserModel.ts'
 
-/** How long a request that takes the admin role away may be under way, in seconds; database work has 5. */
+/**
+ * How long a request that takes away the admin role can be under way, in seconds. Its database work may take
+ * 5.
+ */
 const RESIGNING_SECONDS = 30
 
 /**
- * One spelling for each mailbox, so that one mailbox has one account. Case is folded in the local part too: no
- * provider of note tells `Ann@` from `ann@` (OWASP Authentication Cheat Sheet, "User IDs").
+ * Gives each mailbox one spelling, so that it can have only one account. The local part is lower-cased too,
+ * because no major provider distinguishes `Ann@` from `ann@` (OWASP Authentication Cheat Sheet, "User IDs").
  */
 export const normaliseEmail = (text: string) =>
-  // Lower-casing can leave what NFKC would compose, hence twice; NFKC can make a space, hence the trim last.
+  // NFKC twice, because lower-casing can leave something to compose. Trim last, because NFKC can produce a
+  // space.
   text.normalize('NFKC').toLowerCase().normalize('NFKC').trim()
 
-/** Text that is stored and given back as it came: no lone surrogates, which UTF-8 cannot carry. */
+/** Text that can be stored and returned unchanged. UTF-8 cannot encode lone surrogates. */
 const text = () => z.string().check(z.refine((value) => value.isWellFormed(), 'must be well-formed Unicode'))
 
 /**
- * Persian names and some emoji need the zero-width joiners, which are control characters all the same. The Hangul
- * fillers and the empty Braille cell are letters and symbols that nobody can see.
+ * Removes invisible characters that names may contain. Persian names and some emoji need the zero-width
+ * joiners, although they count as control characters. The Hangul fillers and the blank Braille cell count as
+ * letters and symbols.
  */
 const visible = (name: string) => name.replaceAll(/\u200c|\u200d|[\u115f\u1160\u2800\u3164\uffa0]/g, '')
 
-/** The fields of a request, as every route reads them. */
+/** The request fields that several routes share. */
 export const fields = {
   name: z.pipe(
     text(),
@@ -47,33 +52,34 @@ export const fields = {
       .check(
         z.refine((value) => visible(value).trim() !== '', 'must not be empty'),
         z.refine((value) => value.length <= 100, 'must have at most 100 characters'),
-        z.refine((value) => !/\p{C}/u.test(visible(value)), 'must not have control characters'),
+        z.refine((value) => !/\p{C}/u.test(visible(value)), 'must not contain control characters'),
       ),
   ),
   email: z.pipe(
     text(),
     z.pipe(z.transform(normaliseEmail), z.string()).check(
-      // WHATWG's definition: what a browser's e-mail field accepts is accepted here.
+      // WHATWG's definition, so that this accepts what a browser's email field accepts.
       z.refine(
         // RFC 5321 section 4.5.3.1: 64 octets before the @, 254 in all.
         (value) => z.regexes.html5Email.test(value) && value.length <= 254 && value.indexOf('@') <= 64,
-        'must be an e-mail address',
+        'must be an email address',
       ),
     ),
   ),
   password: text(),
-  /** Of the second factor: of the app, or a recovery code. */
+  /** A second-factor code, from the app or a recovery code. */
   code: z.string().check(z.maxLength(64, 'must be a code')),
   id: z.string().check(z.regex(/^[0-9a-f]{24}$/, 'must be an id')),
 }
 
 type NewUser = Pick<User, 'id' | 'name' | 'email' | 'passwordHash' | 'roles'>
 
-/** The id of a user who is about to be created. */
+/** Creates the id of a new user. */
 export const newUserId = (): string => new mongoose.Types.ObjectId().toHexString()
 
 /**
- * Stores a new user: one database operation; the unique index decides between parallel ones.
+ * Stores a new user, in one database operation. Of several with the same email, the unique index lets one
+ * through.
  * @throws Problem `email_taken` (409)
  */
 export async function createUser({ id, ...user }: NewUser, now: Date): Promise<User> {
@@ -86,58 +92,61 @@ export async function createUser({ id, ...user }: NewUser, now: Date): Promise<U
 }
 
 /**
- * Stores a new user unless the email is taken: one write either way, so that its time does not tell.
+ * Stores a new user unless the email is taken. It is one write either way, so the time does not reveal which.
  * @returns whether the email was free
  */
 export async function offerUser({ id, ...user }: NewUser, now: Date): Promise<boolean> {
-  const { email, ...rest } = new UserModel({ _id: id, ...user, createdAt: now }).toObject()
+  const { email, ...otherFields } = new UserModel({ _id: id, ...user, createdAt: now }).toObject()
   const { upsertedCount } = await UserModel.updateOne(
     { email },
-    { $set: { registrationTriedAt: now }, $setOnInsert: rest },
+    { $set: { registrationTriedAt: now }, $setOnInsert: otherFields },
     { upsert: true },
   )
   return upsertedCount > 0
 }
 
-/** @param email normalised */
+/** @param email a normalised email */
 export async function findUserByEmail(email: string): Promise<User | undefined> {
   const document = await UserModel.findOne({ email }).lean()
   return document ? toUser(document) : undefined
 }
 
 export async function findUserById(id: string): Promise<User | undefined> {
-  // Signed or not, what is no id belongs to nobody.
+  // Even a signed token may carry an id that is malformed. It belongs to nobody.
   if (!mongoose.isObjectIdOrHexString(id)) return undefined
   const document = await UserModel.findById(id).lean()
   return document ? toUser(document) : undefined
 }
 
-/** The user of a token or a session, unless the account was disabled or deleted since. */
+/** Finds the user of a token or a session, unless the account was disabled or deleted in the meantime. */
 export async function findEnabledUser(id: string): Promise<User | undefined> {
   const user = await findUserById(id)
   return user?.disabled ? undefined : user
 }
 
-/** Replaces a password hash by a stronger one of the same password, unless it changed meanwhile. */
+/** Replaces a password hash with a stronger one of the same password, unless it changed in the meantime. */
 export async function upgradePasswordHash(user: User, passwordHash: string): Promise<void> {
   await UserModel.updateOne({ _id: user.id, passwordHash: user.passwordHash }, { $set: { passwordHash } })
 }
 
 /**
- * A page of users in the order of their ids, which begin with the second of creation. Ids never change, so a page
- * neither repeats nor skips a user when others come or go.
- * @param after the last id of the page before
- * @param verified only those whose e-mail is verified
+ * Returns a page of users, ordered by id. An id starts with the time of its creation. Ids never change, so
+ * pages neither repeat nor skip a user when others are created or deleted.
+ * @param limit the size of the page
+ * @param after the last id of the previous page
+ * @param verified whether to return only users with a verified email
  */
 export const listUsers = (limit: number, after?: string, verified = false) =>
   page({ disabled: mongoose.trusted({ $ne: true }), ...(verified && { emailVerified: true }) }, limit, after)
 
 /**
- * A page of all users, the disabled ones too, whose e-mail begins with a text; pages as listUsers.
- * @param emailPrefix normalised; empty for everybody
+ * Returns a page of the users whose email starts with a text, including disabled users. It paginates like
+ * listUsers.
+ * @param emailPrefix a normalised prefix, or an empty text for all users
  */
 export const searchUsers = (emailPrefix: string, limit: number, after?: string) =>
-  // A range and no regular expression: it reads the unique index, and no character of the prefix is special.
+  // A range instead of a regular expression: it uses the unique index, and no character of the prefix is
+  // special.
   page(
     emailPrefix ? { email: mongoose.trusted({ $gte: emailPrefix, $lt: `${emailPrefix}\u{10ffff}` }) } : {},
     limit,
@@ -158,10 +167,11 @@ async function page(
 }
 
 /**
- * Changes what a user may do. The access tokens of before are outdated; disabling ends the sessions as well.
+ * Changes what a user may do. Existing access tokens become outdated. Disabling the user also ends all
+ * sessions.
  * @returns the changed user
- * @throws Problem `not_found` (404); `last_admin` (409) when nobody else could administer afterwards; `unavailable`
- *   (503) when another request has changed the same user meanwhile
+ * @throws Problem `not_found` (404); `last_admin` (409) if no other admin would be left; `unavailable` (503)
+ *   if another request changed the same user in the meantime
  */
 export async function changeUser(
   id: string,
@@ -181,8 +191,8 @@ export async function changeUser(
 
 /**
  * Deletes a user whose password was just checked.
- * @param endSessions is done as soon as nothing is in the way
- * @throws Problem `last_admin` (409); `unavailable` (503) when another request has changed the user meanwhile
+ * @param endSessions called once nothing prevents the deletion
+ * @throws Problem `last_admin` (409); `unavailable` (503) if another request changed the user in the meantime
  */
 export async function deleteUser(
   { id, passwordHash }: User,
@@ -196,21 +206,21 @@ export async function deleteUser(
 }
 
 /**
- * Gives the user of an e-mail the admin role.
- * @param email normalised
+ * Gives the user with an email the admin role.
+ * @param email a normalised email
  * @throws Problem `not_found` (404)
  */
 export const grantAdmin = async (email: string, now: Date): Promise<User> =>
   orNotFound(await outdateTokens({ email }, now, { $addToSet: { roles: ADMIN } }))
 
 /**
- * Ends all sessions of a user, by one write: those that are just being started end with them.
+ * Ends all sessions of a user with one write. This includes sessions that are being started at the same time.
  * @throws Problem `not_found` (404)
  */
 export const endSessions = async (id: string, now: Date): Promise<User> =>
   orNotFound(await outdateTokens({ _id: id }, now, { $inc: { sessionVersion: 1 } }))
 
-/** Users whose access tokens were outdated after a time, the oldest change first. */
+/** Returns the users whose access tokens became outdated after a point in time, oldest change first. */
 export async function outdatedUsers(
   since: Date,
   limit: number,
@@ -233,17 +243,18 @@ function orNotFound(user: User | undefined): User {
 }
 
 /**
- * Announces that an admin is about to be none any more. Of two who go at the same time, each sees the announcement
- * of the other and counts on nobody: there is always an admin, without a transaction.
- * @returns what must still be so when the change is written
- * @throws Problem `last_admin` (409) when there is no other
+ * Announces that a user is about to stop being an admin, if they are one. If two admins resign at the same
+ * time, each sees the other's announcement and does not count on them to stay. So there is always an admin,
+ * without a transaction.
+ * @returns a filter that must still match when the change is written
+ * @throws Problem `last_admin` (409) if there is no other admin
  */
 async function resign(id: string, now: Date): Promise<mongoose.QueryFilter<Document>> {
   const admins = { roles: ADMIN, disabled: mongoose.trusted({ $ne: true }) }
   const seconds = Math.floor(now.getTime() / 1000)
   const resignation = new mongoose.Types.ObjectId(mongoose.Types.ObjectId.generate(seconds))
   const announced = await UserModel.updateOne({ _id: id, ...admins }, { $set: { resignation } })
-  // Who is no admin may become one before the change is written.
+  // The user is not an admin. The filter makes sure that this is still so when the change is written.
   if (announced.matchedCount === 0) return { $nor: mongoose.trusted([admins]) }
   const tooOld = mongoose.Types.ObjectId.createFromTime(seconds - RESIGNING_SECONDS)
   const staying = await UserModel.updateOne(
@@ -252,7 +263,8 @@ async function resign(id: string, now: Date): Promise<mongoose.QueryFilter<Docum
       _id: mongoose.trusted({ $ne: id }),
       resignation: mongoose.trusted({ $not: { $gt: tooOld } }),
     },
-    // An announcement that is too old is void from here on, whatever the clocks say.
+    // Removes an announcement that is too old, so that its request cannot go through, even if the clocks
+    // differ.
     { $unset: { resignation: 1 } },
   )
   if (staying.matchedCount > 0) return { resignation }
@@ -260,7 +272,7 @@ async function resign(id: string, now: Date): Promise<mongoose.QueryFilter<Docum
   throw new Problem('last_admin')
 }
 
-/** What everybody may see of a user: never an e-mail, never a hash. */
+/** What everyone may see of a user: never an email, never a hash. */
 export const publicView = ({ id, name, createdAt }: User) => ({ id, name, createdAt })
 
 /** What users see of themselves. */

@@ -1,5 +1,5 @@
 /**
- * The Lambda of the public list of users.
+ * Handler for the public list of users.
  */
 import * as z from 'zod/mini'
 import { route } from '../api/Route.ts'
@@ -8,11 +8,15 @@ import { page, pageAnswer } from './Page.ts'
 import { listUsers, publicView } from './User.ts'
 import { UserModel } from './UserModel.ts'
 
-/** GET /users?limit=&after=: 200 array of public users, with a Link to the next page while there is one (RFC 8288). */
+/**
+ * GET /users?limit=&after=: 200 array of public users, with a Link to the next page if there is one (RFC
+ * 8288).
+ */
 export const users = route(
   { settings: ['ISSUER', 'REGISTRATION'], database: database(UserModel), query: z.strictObject(page) },
   async ({ query: { limit, after }, settings, database: onDatabase }) => {
-    // Whoever finds here the name that they have just registered with knows that the email was not taken.
+    // If unverified users were listed, someone who just registered could look for their name here, and learn
+    // from that whether the email was taken.
     const verified = settings.REGISTRATION === 'private'
     const found = await onDatabase(() => listUsers(limit, after, verified))
     return pageAnswer(`${settings.ISSUER}/users`, { limit }, found, publicView)

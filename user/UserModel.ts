@@ -6,43 +6,49 @@ import { Problem } from '../api/Problem.ts'
 
 const required = <Type>(type: Type) => ({ type, required: true as const })
 
-/** A part of a user that comes and goes as a whole. */
+/** A part of a user that is set and removed as a whole. */
 const part = <Fields extends Record<string, { type: unknown; required: true }>>(fields: Fields) => ({
   type: new mongoose.Schema(fields, { _id: false }),
 })
 
-/** Only the SHA-256 of the token in a link is kept. */
+/** A link that was emailed. Only the SHA-256 of its token is stored. */
 const link = { hash: required(String), expiresAt: required(Date) }
 
 const schema = new mongoose.Schema(
   {
     name: { type: String, required: true },
-    /** As normaliseEmail gives it. */
+    /** Normalised by normaliseEmail. */
     email: { type: String, required: true, unique: true },
     emailVerified: { type: Boolean, required: true, default: false },
     passwordHash: { type: String, required: true },
     roles: { type: [String], required: true },
     disabled: { type: Boolean, required: true, default: false },
     createdAt: { type: Date, required: true },
-    /** Counts what access tokens must reflect; one that carries a lower number is outdated. */
+    /** Counts the changes that access tokens must reflect. A token with a lower number is outdated. */
     tokenVersion: { type: Number, required: true, default: 0 },
-    /** Counts the times that all sessions were ended; one that carries another number has ended. */
+    /** Counts how often all sessions were ended. A session with a different number has ended. */
     sessionVersion: { type: Number, required: true, default: 0 },
-    /** When tokenVersion last grew, for the authorizers that ask what is new. */
+    /** When tokenVersion last grew, for authorizers that ask for recent changes. */
     tokensChangedAt: { type: Date, index: { sparse: true } },
-    /** The link in the last mail that confirms an address: the one above, or the one that takes its place. */
+    /** The last link that confirms an email: the current one, or the one that is to replace it. */
     emailConfirmation: part({ ...link, email: required(String) }),
-    /** The link in the last mail that resets the password. */
+    /** The last link that resets the password. */
     passwordReset: part(link),
-    /** The second factor (user/SecondFactor.ts): its secret, encrypted, and the last 30 s in which a code was used. */
+    /**
+     * The second factor (user/SecondFactor.ts): its encrypted secret, and the 30-second step of the last used
+     * code.
+     */
     totp: part({ secret: required(String), lastStep: required(Number) }),
-    /** A second factor that is not confirmed by a code yet. */
+    /** A second factor that has not been confirmed by a code yet. */
     totpEnrolment: part({ secret: required(String), expiresAt: required(Date) }),
-    /** SHA-256 of the recovery codes that are left. */
+    /** SHA-256 of the remaining recovery codes. */
     recoveryCodes: { type: [String], default: undefined },
-    /** When somebody last tried to register with the e-mail (REGISTRATION=private). */
+    /** When someone last tried to register with this email (REGISTRATION=private). */
     registrationTriedAt: { type: Date },
-    /** The request that is about to take the admin role away; its id begins with the second of its time. */
+    /**
+     * The request that is about to take away the admin role. Its id starts with the time of the request, in
+     * seconds.
+     */
     resignation: { type: mongoose.Schema.Types.ObjectId },
   },
   { versionKey: false, autoIndex: false, autoCreate: false },
@@ -64,7 +70,7 @@ export interface User {
   sessionVersion: number
   /** The second factor, once it is on. */
   totp?: { secret: string; lastStep: number } | undefined
-  /** One that is being set up. */
+  /** A second factor that is being set up. */
   totpEnrolment?: { secret: string; expiresAt: Date } | undefined
 }
 
@@ -78,7 +84,7 @@ export const toUser = (document: Document): User => ({
   createdAt: document.createdAt,
   totp: document.totp ?? undefined,
   totpEnrolment: document.totpEnrolment ?? undefined,
-  // Users that another system has stored may lack these.
+  // Users stored by another system may lack these.
   emailVerified: document.emailVerified ?? false,
   roles: document.roles ?? [],
   disabled: document.disabled ?? false,
@@ -87,8 +93,8 @@ export const toUser = (document: Document): User => ({
 })
 
 /**
- * Changes a user, and by the same write outdates the access tokens of before and tells the authorizers.
- * @returns the changed user, or undefined when nobody matches
+ * Changes a user. The same write outdates existing access tokens and lets the authorizers know.
+ * @returns the changed user, or undefined if no user matches
  */
 export async function outdateTokens(
   filter: mongoose.QueryFilter<Document>,
@@ -103,20 +109,20 @@ export async function outdateTokens(
   return document ? toUser(document) : undefined
 }
 
-/** Finds a user only while no sessions were ended since it was read. */
+/** Creates a filter that matches a user only if their sessions were not ended since the user was read. */
 export const sameSessions = ({ id, sessionVersion }: Pick<User, 'id' | 'sessionVersion'>) => ({
   _id: id,
-  // Users that another system has stored may lack it.
+  // Users stored by another system may lack it.
   sessionVersion: mongoose.trusted({ $in: sessionVersion === 0 ? [0, null] : [sessionVersion] }),
 })
 
-/** Whether a write failed because the e-mail is another user's. */
+/** Returns whether a write failed because the email belongs to another user. */
 export const isDuplicate = (error: unknown): boolean =>
   error instanceof mongoose.mongo.MongoServerError && error.code === 11000
 
-/** What a write says that found the user other than it was read. */
+/** Creates the error of a write that found the user changed since it was read. */
 export const changedMeanwhile = (): Problem =>
   new Problem('unavailable', {
     headers: { 'Retry-After': '1' },
-    cause: new Error('another request has changed the user meanwhile'),
+    cause: new Error('another request changed the user in the meantime'),
   })

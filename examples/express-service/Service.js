@@ -1,6 +1,6 @@
 /**
- * An Express service that verifies the access tokens of the authentication API by itself, with the API's public
- * keys (RFC 9068 section 4). README.md says what that sees and what it cannot.
+ * An Express service that verifies the authentication API's access tokens itself, with the API's public keys
+ * (RFC 9068 section 4). README.md explains what this can and cannot detect.
  */
 import { STATUS_CODES } from 'node:http'
 import express from 'express'
@@ -8,62 +8,65 @@ import { expressjwt, UnauthorizedError } from 'express-jwt'
 import jwksRsa from 'jwks-rsa'
 
 const { ISSUER, PORT = '3001' } = process.env
-if (!ISSUER) throw new Error('Set ISSUER to the URL of the authentication API, as its tokens have it in iss.')
+if (!ISSUER)
+  throw new Error('Set ISSUER to the URL of the authentication API. It must be the iss of its tokens.')
 const AUDIENCE = process.env['AUDIENCE'] || ISSUER
 
-/** How long the API may take for one answer, in milliseconds. */
-const PATIENCE = 2_500
-/** How long one look at the API's keys serves, whatever key ids the tokens name, in milliseconds. */
-const LOOK = 10_000
+/** How long the API may take to answer, in milliseconds. */
+const TIMEOUT = 2_500
+/** The least time between two requests for the API's keys, in milliseconds. */
+const FETCH_INTERVAL = 10_000
 const MINUTE = 60_000
 
 const jwks = jwksRsa({
-  fetcher: lookAtKeys,
+  fetcher: fetchKeys,
   cacheMaxAge: 5 * MINUTE,
-  // While the API is away its keys serve on for the lifetime of a token: none that it issued before is refused.
+  // While the API is down, its keys are kept for the lifetime of a token, so that no token issued before is
+  // refused.
   cacheMaxAgeFallback: 15 * MINUTE,
 })
 
 /**
- * The API's keys. jwks-rsa asks for every key id that it does not know, and anybody can make one up: all of them
- * share one look, also a failed one. (Its own `rateLimit` refuses good tokens too, once made-up ones have used it up.)
+ * Returns the API's keys. jwks-rsa calls this for every key id that it does not know, and anyone can make one
+ * up. So all calls within the interval share one request, even a failed one. (With jwks-rsa's own
+ * `rateLimit`, made-up key ids can use up the limit, and then valid tokens are refused too.)
  */
-function lookAtKeys() {
-  if (!keys || Date.now() - lookedAt > LOOK) {
-    lookedAt = Date.now()
+function fetchKeys() {
+  if (!keys || Date.now() - fetchedAt > FETCH_INTERVAL) {
+    fetchedAt = Date.now()
     keys = readKeys()
   }
   return keys
 }
 /** @type {ReturnType<typeof readKeys> | undefined} */
 let keys
-let lookedAt = 0
+let fetchedAt = 0
 
 async function readKeys() {
   const { issuer, jwks_uri: uri } = await getJson(`${ISSUER}/.well-known/openid-configuration`)
-  // RFC 8414 section 3.3: a document in another's name must not be used.
-  if (issuer !== ISSUER) throw new Error(`The API calls itself ${issuer}, and ISSUER is ${ISSUER}.`)
+  // A document with a different issuer must not be used (RFC 8414 section 3.3).
+  if (issuer !== ISSUER) throw new Error(`The API's issuer is ${issuer}, but ISSUER is ${ISSUER}.`)
   return getJson(uri)
 }
 
 /**
  * @param {string} url
- * @returns {Promise<{ issuer: string, jwks_uri: string, keys: object[] }>} the members that its document has of these
+ * @returns {Promise<{ issuer: string, jwks_uri: string, keys: object[] }>} a document with some of these
  */
 async function getJson(url) {
-  const answer = await fetch(url, { signal: AbortSignal.timeout(PATIENCE) })
-  if (!answer.ok) throw new Error(`${url} answers ${answer.status}.`)
+  const answer = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT) })
+  if (!answer.ok) throw new Error(`${url} answered ${answer.status}.`)
   return /** @type {ReturnType<typeof getJson>} */ (answer.json())
 }
 
 class KeysUnavailable extends Error {}
 
 /**
- * The key that a token names. Nothing of the token is trusted yet.
+ * Returns the key that a token names. Nothing in the token is trusted yet.
  * @type {import('express-jwt').GetVerificationKey}
  */
 async function keyOf(_request, token) {
-  // RFC 9068 section 4: express-jwt does not look at typ, and an ID token must not pass for an access token.
+  // express-jwt does not check typ, but an ID token must not pass as an access token (RFC 9068 section 4).
   const { typ = '', kid } = token?.header ?? {}
   if (!/^(application\/)?at\+jwt$/i.test(typ) || !kid) {
     throw new UnauthorizedError('invalid_token', { message: 'The token is not an access token.' })
@@ -72,7 +75,7 @@ async function keyOf(_request, token) {
     return (await jwks.getSigningKey(kid)).getPublicKey()
   } catch (cause) {
     if (cause instanceof jwksRsa.SigningKeyNotFoundError) throw new UnauthorizedError('invalid_token', cause)
-    throw new KeysUnavailable('The keys of the API cannot be had.', { cause })
+    throw new KeysUnavailable("The API's keys are not available.", { cause })
   }
 }
 
@@ -90,11 +93,11 @@ const signedIn = expressjwt({
 const withRole = (/** @type {string} */ role) => (request, response, next) => {
   const roles = request.auth?.['roles']
   if (Array.isArray(roles) && roles.includes(role)) next()
-  else problem(response, 403, 'forbidden', 'You may not do this.')
+  else problem(response, 403, 'forbidden', 'You are not allowed to do this.')
 }
 
 /**
- * RFC 9457.
+ * Sends an RFC 9457 problem.
  * @param {express.Response} response
  * @param {number} status
  * @param {string} code
@@ -125,7 +128,7 @@ app.use((_request, response) => problem(response, 404, 'not_found', 'There is no
 const onError = (error, _request, response, next) => {
   if (response.headersSent) return next(error)
   if (error instanceof UnauthorizedError) {
-    // RFC 6750 section 3.1: who sends no token is only told how to.
+    // Without a token, the answer must not contain an error code (RFC 6750 section 3.1).
     const reason = error.code === 'credentials_required' ? '' : ' error="invalid_token"'
     response.set('WWW-Authenticate', `Bearer${reason}`)
     return problem(response, 401, 'invalid_token', 'The access token is missing, expired or not valid.')
@@ -133,8 +136,8 @@ const onError = (error, _request, response, next) => {
   console.error(error)
   if (!(error instanceof KeysUnavailable))
     return problem(response, 500, 'internal', 'Something went wrong on our side.')
-  response.set('Retry-After', String(LOOK / 1000))
-  problem(response, 503, 'unavailable', 'Tokens cannot be checked right now; try again in a moment.')
+  response.set('Retry-After', String(FETCH_INTERVAL / 1000))
+  problem(response, 503, 'unavailable', 'We cannot verify tokens right now. Try again in a moment.')
 }
 app.use(onError)
 

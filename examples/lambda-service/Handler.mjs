@@ -1,15 +1,16 @@
 /**
- * Lambdas behind an authorizer: it has verified the token, and these only ask who calls.
+ * Lambda functions behind an authorizer. It has already verified the token, so they only read who the caller
+ * is.
  */
 
 /**
- * The caller as the gateway hands it over: the context of VerifyToken, where roles is text, or the claims of the
- * token, as API Gateway's JWT authorizer passes them on.
+ * Reads the caller from the event: either the context of VerifyToken, where roles is a string, or the claims
+ * of the token, which API Gateway's JWT authorizer passes on.
  * @param {Event} event
  * @returns {{ id: string, sessionId: string, roles: string[] }}
  */
 function callerOf({ requestContext: { authorizer } }) {
-  // A route that has lost its authorizer must not answer.
+  // If the authorizer was removed by mistake, the route must not answer.
   if (!authorizer) throw new Error('This route has no authorizer.')
   const { claims } = authorizer
   return claims
@@ -22,13 +23,13 @@ function callerOf({ requestContext: { authorizer } }) {
 }
 
 /**
- * GET /whoami: for everybody who is signed in.
+ * GET /whoami: for everyone who is signed in.
  * @param {Event} event
  */
 export const whoami = async (event) => answer(200, callerOf(event))
 
 /**
- * GET /report: for admins. What a role may do here is known here: neither authorizer looks at it.
+ * GET /report: for admins. The service decides itself what a role may do: neither authorizer checks roles.
  * @param {Event} event
  */
 export const report = async (event) =>
@@ -36,12 +37,12 @@ export const report = async (event) =>
     ? answer(200, { title: 'For admins only' })
     : answer(403, FORBIDDEN, 'application/problem+json')
 
-/** RFC 9457, as the API's own problems are. */
+/** An RFC 9457 problem, like the API's own. */
 const FORBIDDEN = {
   type: 'about:blank',
   title: 'Forbidden',
   status: 403,
-  detail: 'You may not do this.',
+  detail: 'You are not allowed to do this.',
   code: 'forbidden',
 }
 

@@ -156,8 +156,8 @@ describe('a change of the password', () => {
   test.each([
     { name: 'too short', password: () => 'short', message: /at least 8/ },
     { name: 'too common', password: () => 'password123', message: /common/ },
-    { name: 'made of the e-mail', password: ({ email }: Person) => email, message: /made of/ },
-    { name: 'made of the name of the product', password: () => 'Example2026', message: /made of/ },
+    { name: 'made of the e-mail', password: ({ email }: Person) => email, message: /made up of/ },
+    { name: 'made of the name of the product', password: () => 'Example2026', message: /made up of/ },
   ])('says under newPassword that it is $name', async ({ password, message }) => {
     const ann = await api.newPerson()
     const { status, body } = await changePassword(ann, PASSWORD, password(ann))
@@ -202,7 +202,7 @@ describe('a change of the e-mail', () => {
     const answer = await changeEmail(ann, email.toUpperCase())
     expect(answer.status).toBe(202)
     const confirmation = await nextToken(email)
-    expect((await api.smtp.next(ann.email)).subject).toBe('Example: your e-mail address is to be changed')
+    expect((await api.smtp.next(ann.email)).subject).toBe('Example: your email address is about to change')
 
     // Nothing has changed yet.
     expect(await me(ann)).toMatchObject({ email: ann.email, emailVerified: false })
@@ -211,7 +211,7 @@ describe('a change of the e-mail', () => {
     expect(await verify(confirmation)).toBe(204)
     expect(await me(ann)).toMatchObject({ email, emailVerified: true })
     expect([await login(ann.email), await login(email)]).toEqual(['invalid_credentials', 200])
-    expect((await api.smtp.next(ann.email)).subject).toBe('Example: your e-mail address was changed')
+    expect((await api.smtp.next(ann.email)).subject).toBe('Example: your email address was changed')
     // The sessions go on, with access tokens that know it.
     const { status, body } = await api.call('refresh', { refreshToken: ann.refreshToken })
     expect(status).toBe(200)
@@ -254,7 +254,7 @@ describe('a change of the e-mail', () => {
     expect(await verify(await nextToken(ann.email))).toBe(204)
     expect(await me(ann)).toMatchObject({ email: ann.email, emailVerified: true })
     expect(await reset(token)).toBe(204)
-    expect(subjects(ann.email)).not.toContain('Example: your e-mail address was changed')
+    expect(subjects(ann.email)).not.toContain('Example: your email address was changed')
   })
 
   test('answers the same for an address that is taken, which the confirmation refuses', async () => {
@@ -339,7 +339,7 @@ describe('a change of the e-mail', () => {
     const email = newEmail()
     expect(await changeEmail(ann, email, WRONG)).toMatchObject({ status: 403, code: 'wrong_password' })
     await api.mailFunction.settled()
-    expect([subjects(email), subjects(ann.email)]).toEqual([[], ['Confirm your e-mail address for Example']])
+    expect([subjects(email), subjects(ann.email)]).toEqual([[], ['Confirm your email address for Example']])
   })
 })
 

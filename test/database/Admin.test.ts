@@ -346,7 +346,9 @@ describe('npm run admin', () => {
     const { status, output } = await admin(['grant', ' FIRST@example.com'])
     expect({ status, output }).toEqual({
       status: 0,
-      output: expect.stringMatching(/^first is admin at .+; within 5 seconds .*log in again\.\n$/),
+      output: expect.stringMatching(
+        /^first is now an admin in .+\. .* within 5 seconds: .*sign in again\.\n$/,
+      ),
     })
     expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1 })
     // Twice is once.
@@ -358,12 +360,12 @@ describe('npm run admin', () => {
     { name: 'no arguments', args: [], want: 'Usage: npm run admin -- grant <email>' },
     { name: 'two e-mails', args: ['grant', 'a@example.com', 'b@example.com'], want: 'Usage: ' },
     { name: 'an unknown option', args: ['grant', 'a@example.com', '--force'], want: 'Usage: ' },
-    { name: 'an unknown e-mail', args: ['grant', 'nobody@example.com'], want: 'Nobody at ' },
+    { name: 'an unknown e-mail', args: ['grant', 'nobody@example.com'], want: 'No user in ' },
     {
       name: 'a stage without a DB',
       args: ['grant', 'a@example.com', '--stage', 'nowhere'],
       environment: {},
-      want: 'Setting DB is missing: set it in secrets.nowhere.json or in the environment.',
+      want: 'Setting DB is missing. Set it in secrets.nowhere.json or in the environment.',
     },
     {
       name: 'a malformed DB',
@@ -375,7 +377,7 @@ describe('npm run admin', () => {
       name: 'a DB that is away',
       args: ['grant', 'a@example.com'],
       environment: { DB: 'mongodb://ann:hunter2@127.0.0.1:1/auth' },
-      want: 'The database at 127.0.0.1:1/auth cannot be reached',
+      want: 'Cannot reach the database at 127.0.0.1:1/auth',
     },
   ])('says what is wrong with $name, and no password', async ({ args, environment = { DB }, want }) => {
     const { status, output } = await admin(args, environment)

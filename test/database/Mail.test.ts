@@ -107,7 +107,7 @@ describe('a mail', () => {
     const email = `${notice}@example.com`
     await api.mail(event({ mail: 'notice', notice, email }))
     const { text } = await api.smtp.next(email)
-    expect(text).toContain('On 2026-02-03 04:05 UTC, from the address 2001:db8::1, ')
+    expect(text).toContain('On 2026-02-03 04:05 UTC, from the IP address 2001:db8::1, ')
     // Its reader has no way to the account any more.
     const isTooLate = notice === 'emailChanged' || notice === 'accountDeleted'
     expect(text.includes('Forgot password')).toBe(!isTooLate)
@@ -174,7 +174,7 @@ describe('an e-mail', () => {
     for (const { status, body } of await Promise.all(bodies)) {
       expect([status, body]).toEqual([
         400,
-        expect.objectContaining({ errors: [{ path: 'email', message: 'must be an e-mail address' }] }),
+        expect.objectContaining({ errors: [{ path: 'email', message: 'must be an email address' }] }),
       ])
     }
     // That of newPerson.

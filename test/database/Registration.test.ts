@@ -128,9 +128,9 @@ describe('private registration', () => {
     await api.mailFunction.settled()
     const mails = [await api.smtp.next(fresh), await api.smtp.next(fresh), await api.smtp.next(taken)]
     expect(mails.map(({ subject }) => subject).toSorted()).toEqual([
-      'Confirm your e-mail address for Example',
-      'You have an account with Example already',
-      'You have an account with Example already',
+      'Confirm your email address for Example',
+      'You already have an account with Example',
+      'You already have an account with Example',
     ])
     // No link in it does anything.
     expect(mails.filter(({ token }) => token)).toHaveLength(1)
@@ -218,7 +218,7 @@ describe('private registration', () => {
     await api.mailFunction.settled()
     const subjects = api.smtp.received.filter(({ to }) => to === email).map(({ subject }) => subject)
     expect(subjects.filter((subject) => subject.startsWith('Confirm'))).toHaveLength(1)
-    expect(subjects).toContain('You have an account with Example already')
+    expect(subjects).toContain('You already have an account with Example')
   })
 
   test('shows nobody in the public list before the e-mail is verified', async () => {

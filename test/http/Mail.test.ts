@@ -52,7 +52,7 @@ describe('without SMTP_URL', () => {
   test('a registration writes its mail as text and HTML and prints the link, whose token verifies the e-mail', async () => {
     const email = 'ann@example.com'
     expect(await register(email)).toMatchObject({ status: 201 })
-    const printed = /^Mail to ann@example\.com, "Confirm your e-mail address for Auth": (\S+)$/m
+    const printed = /^Mail to ann@example\.com, "Confirm your email address for Auth": (\S+)$/m
     await until(async () => printed.test(await api.output()), 'the link of the mail')
     const [, link] = printed.exec(await api.output())!
     expect(link).toMatch(new RegExp(`^${api.url}/verify-email#token=[\\w.-]+$`))
@@ -62,7 +62,7 @@ describe('without SMTP_URL', () => {
       .toSorted()
     expect(files).toEqual([expect.stringMatching(/\.html$/), expect.stringMatching(/\.txt$/)])
     const [html, text] = files.map((file) => readFileSync(join(folder, file), 'utf8'))
-    expect(text).toContain(`To: ${email}\nSubject: Confirm your e-mail address for Auth\n`)
+    expect(text).toContain(`To: ${email}\nSubject: Confirm your email address for Auth\n`)
     expect(text!.split('\n')).toContain(link)
     expect(html).toContain(`<a href="${link}"`)
 

@@ -26,7 +26,7 @@ describe('one clear sentence, exit code 1 and no stack', () => {
     {
       name: 'a misspelt setting',
       content: () => JSON.stringify({ ...secrets(), PEPER: 's3cret' }),
-      want: 'Setting PEPER in secrets.json is unknown.',
+      want: 'Setting PEPER in secrets.json does not exist.',
     },
     {
       name: 'a missing setting',

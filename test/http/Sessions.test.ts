@@ -52,7 +52,7 @@ const refresh = async ({ refreshToken }: Session) => call('POST', '/refresh', ''
 async function newAdmin(): Promise<Session> {
   const { email } = await newUser()
   const command = tsx(api.folder, ['commands/Admin.ts', 'grant', email], { DB: api.environment['DB']! })
-  expect([await command.exit, command.output()]).toEqual([0, expect.stringContaining('is admin')])
+  expect([await command.exit, command.output()]).toEqual([0, expect.stringContaining('is now an admin')])
   return enter('/login', email)
 }
 
@@ -196,7 +196,7 @@ test('an authorizer that has just started lets nobody in while the database is a
     const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
     expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])
     expect(answer.headers.get('retry-after')).toBe('5')
-    expect(other.output()).toContain('cannot ask for revocations')
+    expect(other.output()).toContain('cannot load revocations')
     // Garbage is known as such without asking anybody.
     const garbage = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}x` } })
     expect(await codeOf(garbage)).toBe('invalid_token')

@@ -59,7 +59,10 @@ describe('a start with nothing set', () => {
     // Without DB it is this database, which runs.
     const grant = () => tsx(project.folder, ['commands/Admin.ts', 'grant', 'bea@example.com'])
     const beside = grant()
-    expect([await beside.exit, beside.output()]).toEqual([0, expect.stringContaining('Ann is admin at ')])
+    expect([await beside.exit, beside.output()]).toEqual([
+      0,
+      expect.stringContaining('Ann is now an admin in '),
+    ])
     expect((await register(api.url, 'still-there@example.com')).status).toBe(201)
 
     // To npm alone, as a supervisor or an editor's stop button sends it; npm does not pass it on.
@@ -69,7 +72,10 @@ describe('a start with nothing set', () => {
 
     // And it need not run.
     const alone = grant()
-    expect([await alone.exit, alone.output()]).toEqual([0, expect.stringContaining('Ann is admin at ')])
+    expect([await alone.exit, alone.output()]).toEqual([
+      0,
+      expect.stringContaining('Ann is now an admin in '),
+    ])
     await nothingLeft(api)
   }, 120_000)
 

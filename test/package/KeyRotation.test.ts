@@ -193,7 +193,7 @@ test('the signing key is replaced, and nobody notices', async () => {
   pass(119 * MINUTE)
   expect(await keys('promote', kid)).toEqual({
     status: 1,
-    said: expect.stringMatching(/it can be promoted from \S+ on\.\n$/),
+    said: expect.stringMatching(/You can promote it from \S+ on\.\n$/),
   })
   await moreRequests()
   pass(MINUTE)
@@ -207,7 +207,7 @@ test('the signing key is replaced, and nobody notices', async () => {
   pass(15 * MINUTE)
   expect(await keys('remove', old.kid)).toEqual({
     status: 1,
-    said: expect.stringMatching(/it can be removed from \S+ on\.\n$/),
+    said: expect.stringMatching(/You can remove it from \S+ on\.\n$/),
   })
   pass(MINUTE / 2)
 

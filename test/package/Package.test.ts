@@ -198,7 +198,7 @@ test('the zips work together: a mail is handed over, sent, and its link verifies
     const { from, subject, token } = await smtp.next(bea.email)
     expect({ from, subject }).toEqual({
       from: built.settings['MAIL_FROM'],
-      subject: `Confirm your e-mail address for ${built.settings['PRODUCT_NAME']}`,
+      subject: `Confirm your email address for ${built.settings['PRODUCT_NAME']}`,
     })
     expect(
       invoke('email', request({ httpMethod: 'POST', resource: '/email/verify', json: { token } })),
@@ -260,7 +260,7 @@ test('the authorizer loads its database client with the first valid token, and n
     })
   expect(broken(`Bearer ${token}x`)).toEqual({ error: 'Unauthorized' })
   expect(broken(`Bearer ${token}`)).toEqual({
-    error: 'Error: no word of revocations for 60 seconds',
+    error: 'Error: no answer about revocations for 60 seconds',
   })
 })
 
@@ -273,7 +273,7 @@ await handler({ authorizationToken: 'Bearer a.b.c', methodArn: '${METHOD_ARN}' }
     env: { ...built.environmentOf('verifyToken'), VERIFICATION_KEYS: '{"keys":[]}' },
   })
   expect(run.status).toBe(1)
-  expect(run.stderr).toContain('Setting VERIFICATION_KEYS.keys must hold at least one key.')
+  expect(run.stderr).toContain('Setting VERIFICATION_KEYS.keys must contain at least one key.')
 })
 
 describe('the template', () => {

@@ -23,7 +23,7 @@ test('the generated parts are what `npm run docs` makes of the code, and stale o
     const { exit, output } = tsx(process.cwd(), ['commands/Docs.ts', '--check', folder])
     expect({ status: await exit, output: output() }).toEqual({
       status: 1,
-      output: `${stale.join(', ')}: stale. Run \`npm run docs\`.\n`,
+      output: `Stale: ${stale.join(', ')}. Run \`npm run docs\`.\n`,
     })
   } finally {
     rmSync(folder, { recursive: true })

@@ -468,7 +468,7 @@ describe('an error', () => {
     })
 
   test('that is a Problem is its answer (RFC 9457 section 3)', async () => {
-    const errors = [{ path: 'email', message: 'must be an e-mail address' }]
+    const errors = [{ path: 'email', message: 'must be an email address' }]
     const answer = await call(
       failing(new Problem('invalid_request', { errors, headers: { 'Retry-After': '5' } })),
       request(),

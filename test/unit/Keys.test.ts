@@ -63,7 +63,7 @@ test('add puts a new key last, named by its RFC 7638 thumbprint, and leaves the 
   ])
   const { kid } = keyRing.keys[1]!
   expect(kid).toMatch(/^[\w-]{43}$/)
-  expect(says).toBe(`Added ${kid}. Now deploy, which publishes it; it can be promoted 2 hours after that.`)
+  expect(says).toBe(`Added ${kid}. Deploy now to publish it. You can promote it 2 hours later.`)
 })
 
 test('making keys never hangs, whenever garbage is collected', async () => {
@@ -86,13 +86,14 @@ for (let made = 0; made < 10_000; made++) garbage[made % 5000] = JSON.stringify(
 const anyMembers = (...names: string[]) =>
   Object.fromEntries(names.map((name) => [name, expect.any(String) as string]))
 
-const DEPLOY_FIRST = 'deploy first, or give --url with the URL of the API where a pipeline has deployed it'
-const UNPUBLISHED = `b is not known to be published, so nobody could verify its tokens: ${DEPLOY_FIRST}. It can be promoted 2 hours after that.`
-const UNKNOWN = 'There is no key z in the ring: see npm run keys -- list'
+const DEPLOY_FIRST =
+  'deploy first or, if a pipeline has already deployed it, pass --url with the URL of the API'
+const UNPUBLISHED = `b is not known to be published, so nobody could verify its tokens: ${DEPLOY_FIRST}. You can promote it 2 hours after that.`
+const UNKNOWN = 'There is no key z in the ring. To list the keys: npm run keys -- list'
 const FORCED_PROMOTION =
-  ' Forced: this API refuses some tokens of the new key until the deployment is done, and services that cache the JWKS refuse them for up to 2 hours.'
+  ' Because you used --force, this API refuses some tokens of the new key until the deployment is done, and services that cache the JWKS refuse them for up to 2 hours.'
 const FORCED_REMOVAL =
-  ' Forced: access tokens that it has signed are refused from that deployment on; clients that refresh get new ones by themselves.'
+  ' Because you used --force, access tokens that it signed stop working with that deployment. Clients can refresh to get new ones.'
 
 describe('promote', () => {
   test.each<{ name: string; keys: RecordedKeyRing; kid?: string; force?: boolean; want: string }>([
@@ -102,31 +103,31 @@ describe('promote', () => {
       name: 'the key that signs',
       keys: ring(signing, added(DAY)),
       kid: 'a',
-      want: 'a signs already, since 2026-11-21T15:00Z: there is nothing to promote.',
+      want: 'a has been signing since 2026-11-21T15:00Z. There is nothing to promote.',
     },
     {
       name: 'the key that signs, by force',
       keys: ring(signing, added(DAY)),
       kid: 'a',
       force: true,
-      want: 'a signs already, since 2026-11-21T15:00Z: there is nothing to promote.',
+      want: 'a has been signing since 2026-11-21T15:00Z. There is nothing to promote.',
     },
     {
       name: 'a key that is promoted and not yet deployed',
       keys: ring(added(DAY), signing),
-      want: 'b signs already, or will with the next deployment: there is nothing to promote.',
+      want: 'b already signs, or will after the next deployment. There is nothing to promote.',
     },
     { name: 'a key that was never published', keys: ring(signing, added()), want: UNPUBLISHED },
     { name: 'a key of which nothing is known', keys: ring(signing, b), want: UNPUBLISHED },
     {
       name: 'a key that was published just now',
       keys: ring(signing, added(0)),
-      want: 'b was published at 2026-11-22T15:00Z, and verifiers may go on with older keys for 2 hours: it can be promoted from 2026-11-22T17:01Z on.',
+      want: 'b was published at 2026-11-22T15:00Z, and verifiers may cache older keys for 2 hours. You can promote it from 2026-11-22T17:01Z on.',
     },
     {
       name: 'a key that is known for a minute less than two hours',
       keys: ring(signing, added(119)),
-      want: 'b was published at 2026-11-22T13:01Z, and verifiers may go on with older keys for 2 hours: it can be promoted from 2026-11-22T15:02Z on.',
+      want: 'b was published at 2026-11-22T13:01Z, and verifiers may cache older keys for 2 hours. You can promote it from 2026-11-22T15:02Z on.',
     },
   ])('refuses $name', ({ keys, kid = 'b', force, want }) => {
     expect(messageOf(() => promoteKey(keys, kid, NOW, force))).toBe(want)
@@ -148,15 +149,15 @@ describe('promote', () => {
     const { keyRing, says } = promoteKey(keys, 'b', NOW, force)
     expect(kids(keyRing)).toBe(want)
     expect(says).toBe(
-      'b signs from the next deployment on. a stays for the tokens that it has signed; ' +
-        `it can be removed 15.5 minutes after that deployment.${forced ? FORCED_PROMOTION : ''}`,
+      'b will sign after the next deployment. Keep a for the tokens that it has signed. ' +
+        `You can remove it 15.5 minutes after that deployment.${forced ? FORCED_PROMOTION : ''}`,
     )
   })
 })
 
 describe('remove', () => {
   const successor = { ...added(DAY), signingSince: ago(15) }
-  const MAY_SIGN = `a may still sign, since no deployment in which another key signs is on record: ${DEPLOY_FIRST}. It can be removed 15.5 minutes after that.`
+  const MAY_SIGN = `a may still sign, because no deployment with another signing key is on record: ${DEPLOY_FIRST}. You can remove it 15.5 minutes after that.`
 
   test.each<{ name: string; keys: RecordedKeyRing; kid?: string; force?: boolean; want: string }>([
     { name: 'an unknown key', keys: ring(signing, added(DAY)), kid: 'z', want: UNKNOWN },
@@ -166,13 +167,13 @@ describe('remove', () => {
         name: 'the only key',
         keys: ring(signing),
         force,
-        want: 'a is the only key: add another and promote it before you remove this one.',
+        want: 'a is the only key. Add another one and promote it before you remove this one.',
       },
       {
         name: 'the key that signs',
         keys: ring(signing, added(DAY)),
         force,
-        want: 'a is the key that signs: promote another before you remove this one.',
+        want: 'a is the key that signs. Promote another one before you remove this one.',
       },
     ]),
     { name: 'a key whose successor is not deployed', keys: ring(added(DAY), signing), want: MAY_SIGN },
@@ -180,7 +181,7 @@ describe('remove', () => {
     {
       name: 'a key that signed half a minute less than its tokens live',
       keys: ring(successor, retired(15)),
-      want: 'a signed until 2026-11-22T14:45Z, and its tokens live for 15.5 minutes: it can be removed from 2026-11-22T15:01Z on.',
+      want: 'a signed until 2026-11-22T14:45Z, and its tokens are valid for 15.5 minutes. You can remove it from 2026-11-22T15:01Z on.',
     },
   ])('refuses $name (force: $force)', ({ keys, kid = 'a', force, want }) => {
     expect(messageOf(() => removeKey(keys, kid, NOW, force))).toBe(want)
@@ -205,9 +206,7 @@ describe('remove', () => {
   ])('takes $name', ({ keys, kid = 'a', force, forced = false }) => {
     const { keyRing, says } = removeKey(keys, kid, NOW, force)
     expect(kids(keyRing)).toBe(kids(keys).replace(kid, '').trim())
-    expect(says).toBe(
-      `Removed ${kid}. Now deploy, which takes it out of the JWKS.${forced ? FORCED_REMOVAL : ''}`,
-    )
+    expect(says).toBe(`Removed ${kid}. Deploy now to remove it from the JWKS.${forced ? FORCED_REMOVAL : ''}`)
   })
 
   test('a key that was first without a recorded deployment counts as one that signed', () => {
@@ -299,7 +298,7 @@ describe('a deployment is recorded:', () => {
 
   test('but not one of another stage', () => {
     expect(messageOf(() => recordDeployment(ring(signing), deployed(b, { ...c, kid: 'a' }), NOW))).toBe(
-      'None of the keys that are deployed is in the secrets file: they belong to another stage.',
+      'None of the deployed keys is in the secrets file. They belong to another stage.',
     )
   })
 })
@@ -309,14 +308,14 @@ test.each<{ name: string; keys: Key[]; want: string[] }>([
     name: 'new secrets',
     keys: [{ ...a, createdAt: ago(0) }],
     want: [
-      'a  created 2026-11-22T15:00Z, not known to be published, not known to sign; signs from the next deployment on',
+      'a  created 2026-11-22T15:00Z, not known to be published, not known to sign; will sign after the next deployment',
     ],
   },
   {
     name: 'keys of which nothing is known',
     keys: [a, b],
     want: [
-      'a  created at an unknown time, not known to be published, not known to sign; signs from the next deployment on',
+      'a  created at an unknown time, not known to be published, not known to sign; will sign after the next deployment',
       'b  created at an unknown time, not known to be published, not known to sign; can be promoted 2 hours after the next deployment, removed 15.5 minutes after the next deployment',
     ],
   },
@@ -324,7 +323,7 @@ test.each<{ name: string; keys: Key[]; want: string[] }>([
     name: 'a key that waits',
     keys: [signing, added(30)],
     want: [
-      'a  created 2026-11-21T15:00Z, published since 2026-11-21T15:00Z, signing since 2026-11-21T15:00Z; stays until another is promoted',
+      'a  created 2026-11-21T15:00Z, published since 2026-11-21T15:00Z, signing since 2026-11-21T15:00Z; stays until another key is promoted',
       'b  created 2026-11-21T15:00Z, published since 2026-11-22T14:30Z, not known to sign; can be promoted from 2026-11-22T16:31Z on, removed now',
     ],
   },
@@ -332,7 +331,7 @@ test.each<{ name: string; keys: Key[]; want: string[] }>([
     name: 'a key that is promoted and deployed',
     keys: [{ ...added(DAY), signingSince: ago(5) }, retired(5)],
     want: [
-      'b  created 2026-11-21T15:00Z, published since 2026-11-21T15:00Z, signing since 2026-11-22T14:55Z; stays until another is promoted',
+      'b  created 2026-11-21T15:00Z, published since 2026-11-21T15:00Z, signing since 2026-11-22T14:55Z; stays until another key is promoted',
       'a  created 2026-11-21T15:00Z, published since 2026-11-21T15:00Z, not signing since 2026-11-22T14:55Z; can be promoted now, removed from 2026-11-22T15:11Z on',
     ],
   },
@@ -467,7 +466,7 @@ describe('the commands', () => {
     expect(await keys('promote', 'b')).toEqual({ status: 1, said: `${UNPUBLISHED}\n` })
     expect(await keys('remove', 'a')).toEqual({
       status: 1,
-      said: 'a is the key that signs: promote another before you remove this one.\n',
+      said: 'a is the key that signs. Promote another one before you remove this one.\n',
     })
     expect(text()).toBe(unchanged)
     expect(readdirSync(folder).toSorted()).toEqual(['.tmp', 'secrets.json'])
@@ -497,18 +496,19 @@ describe('the commands', () => {
     expect(text()).toBe(unchanged)
   })
 
-  const NO_KEYS = ': npm start makes secrets.json, and npm run secrets -- prod that of a stage.\n'
+  const NO_KEYS =
+    '. npm start creates secrets.json, and npm run secrets -- prod creates the file of a stage.\n'
   test.each<{ name: string; file: unknown; want: string }>([
     { name: 'no file', file: undefined, want: `There are no SIGNING_KEYS in secrets.json${NO_KEYS}` },
     {
       name: 'a file that is broken in the middle of a key',
       file: JSON.stringify({ SIGNING_KEYS: ring(a) }).slice(0, -10),
-      want: 'secrets.json is not a JSON object. Mend it: its keys and its pepper cannot be made again.\n',
+      want: 'secrets.json is not a JSON object. Repair it: its keys and its pepper cannot be recreated.\n',
     },
     {
       name: 'halves of two keys',
       file: { SIGNING_KEYS: ring({ ...a, d: b.d! }) },
-      want: 'Setting SIGNING_KEYS holds a, which is not a valid pair of P-256 keys. It is read from secrets.json.\n',
+      want: 'Setting SIGNING_KEYS contains a, which is not a valid P-256 key pair. It is read from secrets.json.\n',
     },
     {
       name: 'a time that is none',
@@ -592,7 +592,7 @@ describe('the commands', () => {
 
       publish(a, b)
       expect((await keys('promote', 'b', '--url', `${url}/`)).said).toMatch(
-        /it can be promoted from .* on\.\n$/,
+        /You can promote it from .* on\.\n$/,
       )
       // What was seen is kept: the two hours have begun.
       const [first, second] = read().keys as [Key, Key]
@@ -611,13 +611,13 @@ describe('the commands', () => {
       expect(kids(read())).toBe('b')
     })
 
-    const OTHER = `/.well-known/jwks.json does not answer with public keys of this API. Give the URL that clients use for the API: --url https://auth.example.com\n`
+    const OTHER = `/.well-known/jwks.json does not return the public keys of this API. Pass the URL that clients use for the API: --url https://auth.example.com\n`
     test.each([
       {
         name: 'the keys of another stage',
         status: 200,
         body: JSON.stringify(publicKeys(ring(c))),
-        want: 'None of the keys that are deployed is in the secrets file: they belong to another stage.\n',
+        want: 'None of the deployed keys is in the secrets file. They belong to another stage.\n',
       },
       { name: 'an error', status: 503, body: '{"title":"Service Unavailable"}', want: OTHER },
       { name: 'a page', status: 200, body: '<!doctype html>', want: OTHER },
@@ -638,7 +638,7 @@ describe('the commands', () => {
         write(ring(a))
         expect(await keys('list', '--url', wrong)).toEqual({
           status: 1,
-          said: `${wrong}/.well-known/jwks.json cannot be reached. Give the URL that clients use for the API: --url https://auth.example.com\n`,
+          said: `Cannot reach ${wrong}/.well-known/jwks.json. Pass the URL that clients use for the API: --url https://auth.example.com\n`,
         })
       },
     )
@@ -731,7 +731,7 @@ export default class Cloud {
   test('records the keys that it deploys, and not one that is added meanwhile', async () => {
     const add = quote(...compiled.command, 'add', '--stage', 'prod')
     const { status, said } = await deploy(add)
-    expect([status, said.includes('Warning: which keys')]).toEqual([0, false])
+    expect([status, said.includes('Warning: could not record')]).toEqual([0, false])
     const [first, second, third] = read().keys
     expect(first).toEqual({ ...a, publishedAt: expect.any(String), signingSince: first!.publishedAt })
     expect(second).toEqual({ ...b, createdAt: ago(0), publishedAt: first!.publishedAt })
@@ -768,7 +768,7 @@ export default class Cloud {
     const said = await afterDeployment({}, () => writeFileSync(file, '{'))
     process.env['SIGNING_KEYS'] = environment
     expect(said).toContain(
-      'Warning: which keys are deployed is not recorded in secrets.prod.json. secrets.prod.json is not a JSON object.',
+      'Warning: could not record the deployed keys in secrets.prod.json. secrets.prod.json is not a JSON object.',
     )
   })
 })

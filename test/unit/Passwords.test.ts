@@ -176,8 +176,8 @@ describe('a new password', () => {
   const own = { name: 'Ann-Sophie Lindqvist', email: 'ann.lindqvist@example.test', product: 'Moonbase' }
   const SHORT = 'must have at least 8 characters'
   const LONG = 'must have at most 128 characters'
-  const OWN = 'must not be made of your name, your e-mail address or our name'
-  const COMMON = 'is too common: it is on lists that attackers try first'
+  const OWN = 'must not be made up of your name, your email address or our name'
+  const COMMON = 'is too common: it is one of the first that attackers try'
   /** Characters that are on no list. */
   const emoji = (length: number) =>
     String.fromCodePoint(...Array.from({ length }, (_, index) => 0x1_f400 + index))

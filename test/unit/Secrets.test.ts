@@ -170,11 +170,11 @@ describe('an error is one sentence that names the place and does not quote the c
   const SECRET = 'hunter2'
   const names =
     'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, SMTP_URL, MAIL_FROM, PRODUCT_NAME, APP_URL, REGISTRATION, EMAIL_VERIFICATION, LIMITS, BCRYPT_COST, PASSWORD_MIN_LENGTH'
-  const broken = 'secrets.json is not a JSON object. Mend it: its keys and its pepper cannot be made again.'
+  const broken = 'secrets.json is not a JSON object. Repair it: its keys and its pepper cannot be recreated.'
   const pair = keys()
   const stranger = keys()
   const notAPair = (kid: string) =>
-    `Setting SIGNING_KEYS holds ${kid}, which is not a valid pair of P-256 keys. It is read from secrets.json.`
+    `Setting SIGNING_KEYS contains ${kid}, which is not a valid P-256 key pair. It is read from secrets.json.`
 
   test.each<{ name: string; file: unknown; environment?: object; want: string }>([
     { name: 'broken JSON', file: `{"PEPPER": "${SECRET}"`, want: broken },
@@ -185,22 +185,22 @@ describe('an error is one sentence that names the place and does not quote the c
     {
       name: 'a misspelt name',
       file: { PEPER: SECRET },
-      want: `Setting PEPER in secrets.json is unknown. The settings are ${names}.`,
+      want: `Setting PEPER in secrets.json does not exist. The settings are ${names}.`,
     },
     {
       name: 'a name of every object',
       file: { toString: SECRET },
-      want: `Setting toString in secrets.json is unknown. The settings are ${names}.`,
+      want: `Setting toString in secrets.json does not exist. The settings are ${names}.`,
     },
     {
       name: '__proto__',
       file: `{"__proto__": {"PEPPER": "${SECRET}"}}`,
-      want: `Setting __proto__ in secrets.json is unknown. The settings are ${names}.`,
+      want: `Setting __proto__ in secrets.json does not exist. The settings are ${names}.`,
     },
     ...['VERIFICATION_KEYS', 'API_ID', 'MAIL_FUNCTION_URL'].map((name) => ({
       name: `${name}, which is never set by hand`,
       file: { [name]: SECRET },
-      want: `Setting ${name} in secrets.json is unknown. The settings are ${names}.`,
+      want: `Setting ${name} in secrets.json does not exist. The settings are ${names}.`,
     })),
     {
       name: 'a misspelt limit',

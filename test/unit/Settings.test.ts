@@ -100,7 +100,7 @@ refuses(
       `"mongodb://user:${SECRET}@db.test/auth"`,
       ` mongodb://user:${SECRET}@db.test/auth`,
     ],
-    'must be a connection string that begins with mongodb:// or mongodb+srv://, its password percent-encoded',
+    'must be a connection string that starts with mongodb:// or mongodb+srv://, with a percent-encoded password',
   ),
 )
 
@@ -111,11 +111,11 @@ refuses('SIGNING_KEYS', [
   ...all(['', SECRET, `{"keys":[{"d":"${SECRET}`, `"${SECRET}"`, 'null', '[]'], MALFORMED),
   { name: 'an empty object', text: '{}', want: `.keys ${MALFORMED}` },
   { name: 'a JWK that is not in a set', text: JSON.stringify(jwk), want: `.keys ${MALFORMED}` },
-  { name: 'no key', text: ring(), want: '.keys must hold at least one key' },
+  { name: 'no key', text: ring(), want: '.keys must contain at least one key' },
   {
     name: 'two keys of one kid',
     text: ring(jwk, { ...other, kid: jwk.kid }),
-    want: '.keys must not hold two keys of one kid',
+    want: '.keys must not contain two keys with the same kid',
   },
   {
     name: 'a member beside keys',
@@ -168,7 +168,7 @@ refuses(
       `https://auth.example.com#${SECRET}`,
       'https://auth.example.com /x',
     ],
-    'must be the URL of this API, without a query and without a slash at its end',
+    'must be the URL of this API, without a query or a trailing slash',
   ),
 )
 
@@ -195,7 +195,7 @@ refuses(
 )
 
 const SMTP =
-  'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, its user and password percent-encoded'
+  'must be a URL such as smtps://USER:PASSWORD@smtp.example.com:465, with a percent-encoded user and password'
 
 refuses(
   'SMTP_URL',
@@ -251,7 +251,7 @@ refuses(
       'Example\u0000 <no-reply@example.com>',
       'Example \u202E <no-reply@example.com>',
     ],
-    'must be an address, or a plain name with an address such as Example <no-reply@example.com>',
+    'must be an address, or a plain name and an address such as Example <no-reply@example.com>',
   ),
 )
 
@@ -289,7 +289,7 @@ refuses(
       'https://app.example.com\r\nX: 1',
       'https://app.example.com" onclick="x',
     ],
-    'must be the URL of your pages, without a query and without a slash at its end',
+    'must be the URL of your pages, without a query or a trailing slash',
   ),
 )
 

@@ -39,7 +39,7 @@ describe.each(['name', 'email', 'password', 'id'] as const)('%s', (field) => {
 
 describe('a name', () => {
   const EMPTY = 'refused: must not be empty'
-  const CONTROL = 'refused: must not have control characters'
+  const CONTROL = 'refused: must not contain control characters'
 
   test.each([
     { name: 'plain', input: 'Ann Lee', want: 'Ann Lee' },
@@ -78,7 +78,7 @@ describe('a name', () => {
 })
 
 describe('an e-mail', () => {
-  const NO = 'refused: must be an e-mail address'
+  const NO = 'refused: must be an email address'
   /** 191 characters, in the longest labels that there are. */
   const domain = Array.from({ length: 3 }, () => 'd'.repeat(63)).join('.')
 
