@@ -4,6 +4,7 @@
  */
 import mongoose from 'mongoose'
 import type { OpenDatabase } from './api/Route.ts'
+import { write } from './api/Events.ts'
 import { Problem } from './api/Problem.ts'
 import { Deadline, DeadlineExceeded } from './lib/Deadline.ts'
 import { log } from './lib/Log.ts'
@@ -53,19 +54,26 @@ export const database =
   (uri) => {
     const deadline = new Deadline(DATABASE_TIME)
     return async (work) => {
+      const result = (async () => {
+        await connect(uri)
+        await Promise.all(models.map(createIndexes))
+        // The request was already refused, so it must not write anything.
+        if (deadline.isOver) throw new DatabaseAway('connected too late')
+        return work()
+      })()
       try {
-        return await deadline.wait(async () => {
-          await connect(uri)
-          await Promise.all(models.map(createIndexes))
-          // The request was already refused, so it must not write anything.
-          if (deadline.isOver) throw new DatabaseAway('connected too late')
-          return work()
-        })
+        return await deadline.wait(() => result)
       } catch (error) {
+        if (error instanceof DeadlineExceeded) result.catch(reportLate)
         throw isDatabaseFault(error) ? new Problem('unavailable', { cause: error }) : error
       }
     }
   }
+
+/** The client got a 503, but what was refused after that, such as a stolen token, still belongs in the audit trail. */
+function reportLate(error: unknown): void {
+  if (error instanceof Problem) for (const event of error.events) write(event)
+}
 
 /** The database is unreachable, for a reason that is not always one of the driver's own errors. */
 class DatabaseAway extends Error {}

@@ -15,7 +15,7 @@ import { emailChangeRules } from '../throttle/Rules.ts'
 import { renameUser } from '../user/Account.ts'
 import { deleteUser, fields, ownView } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
-import { checkCodeIfAny, confirmPassword, CONFIRMING } from './Confirmation.ts'
+import { confirmCaller, CONFIRMING, hasCodeIfAny, hasPassword } from './Confirmation.ts'
 import { changePassword } from './PasswordChange.ts'
 
 const confirming = database(UserModel, SessionModel, AttemptsModel)
@@ -25,9 +25,12 @@ const currentPassword = fields.password
 export const updateMe = route(
   { role: 'user', database: database(UserModel), body: z.strictObject({ name: fields.name }) },
   async ({ body, caller, database: onDatabase }) => {
-    const user = await onDatabase(() => renameUser(caller.id, body.name))
+    const user = await onDatabase(async () => {
+      const renamed = await renameUser(caller.id, body.name)
+      if (renamed) audit('user_updated')
+      return renamed
+    })
     if (!user) throw new Problem('invalid_token')
-    audit('user_updated')
     return { status: 200, body: ownView(user) }
   },
 )
@@ -61,20 +64,15 @@ export const changeMyEmail = route(
   },
   async (request) => {
     const { body, caller, settings, now } = request
-    const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
-      checkCodeIfAny(owner, body.code, request),
-    )
-    await request.database(() => countAttempt(emailChangeRules(user.id, settings.LIMITS), now))
-    audit('user_email_change_requested')
-    await Promise.all([
-      mailLater(request, {
-        mail: 'emailChange',
-        userId: user.id,
-        sessionVersion: user.sessionVersion,
-        email: body.email,
-      }),
-      mailLater(request, { mail: 'notice', notice: 'emailChangeRequested', email: user.email }),
-    ])
+    const checks = [hasPassword(body.currentPassword, request), hasCodeIfAny(body.code, request)]
+    await confirmCaller(caller, request, checks, async ({ id: userId, email, sessionVersion }) => {
+      await request.database(() => countAttempt(emailChangeRules(userId, settings.LIMITS), now))
+      audit('user_email_change_requested')
+      await Promise.all([
+        mailLater(request, { mail: 'emailChange', userId, sessionVersion, email: body.email }),
+        mailLater(request, { mail: 'notice', notice: 'emailChangeRequested', email }),
+      ])
+    })
     return accepted(
       'We have sent an email to your new address. Follow the link in it to confirm the address.',
     )
@@ -92,10 +90,13 @@ export const deleteMe = route(
   },
   async (request) => {
     const { body, caller, now } = request
-    const user = await confirmPassword(caller, body.currentPassword, request)
-    await request.database(() => deleteUser(user, () => revokeSessions(user.id, now), now))
-    audit('user_deleted')
-    await mailLater(request, { mail: 'notice', notice: 'accountDeleted', email: user.email })
+    await confirmCaller(caller, request, [hasPassword(body.currentPassword, request)], async (user) => {
+      await request.database(async () => {
+        await deleteUser(user, () => revokeSessions(user.id, now), now)
+        audit('user_deleted')
+      })
+      await mailLater(request, { mail: 'notice', notice: 'accountDeleted', email: user.email })
+    })
     return { status: 204 }
   },
 )

@@ -19,7 +19,15 @@ import {
 } from '../user/SecondFactor.ts'
 import { fields } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
-import { checkCode, confirmCaller, CONFIRMING, confirmPassword, notConfirmed } from './Confirmation.ts'
+import {
+  confirmCaller,
+  CONFIRMING,
+  findConfirming,
+  forgetFailures,
+  hasCode,
+  hasPassword,
+  notConfirmed,
+} from './Confirmation.ts'
 
 const confirming = database(UserModel, SessionModel, AttemptsModel)
 const { password: currentPassword, code } = fields
@@ -45,11 +53,11 @@ export const startTotp = route(
   },
   async (request) => {
     const { body, caller, settings, now } = request
-    const user = await confirmPassword(caller, body.currentPassword, request)
-    if (!user.emailVerified) throw new Problem('email_not_verified')
-    const enrolment = await request.database(() =>
-      startEnrolment(user, settings.PRODUCT_NAME, settings.PEPPER, now),
-    )
+    const checks = [hasPassword(body.currentPassword, request)]
+    const enrolment = await confirmCaller(caller, request, checks, async (user) => {
+      if (!user.emailVerified) throw new Problem('email_not_verified')
+      return request.database(() => startEnrolment(user, settings.PRODUCT_NAME, settings.PEPPER, now))
+    })
     if (!enrolment) throw new Problem('mfa_enabled')
     return { status: 200, body: enrolment }
   },
@@ -65,14 +73,18 @@ export const confirmTotp = route(
   },
   async (request) => {
     const { body, caller, settings, now } = request
-    const { email, recoveryCodes } = await confirmCaller(caller, request, async (owner) => {
-      if (owner.totp) throw new Problem('mfa_enabled')
-      const codes = await request.database(() => confirmEnrolment(owner, body.code, settings.PEPPER, now))
-      if (!codes) throw notConfirmed('wrong_code')
-      audit('authn_mfa_enabled')
-      return { email: owner.email, recoveryCodes: codes }
+    const { user, rules } = await findConfirming(caller, request)
+    if (user.totp) throw new Problem('mfa_enabled')
+    const recoveryCodes = await request.database(async () => {
+      const codes = await confirmEnrolment(user, body.code, settings.PEPPER, now)
+      if (codes) audit('authn_mfa_enabled')
+      return codes
     })
-    await mailLater(request, { mail: 'notice', notice: 'mfaEnabled', email })
+    if (!recoveryCodes) throw notConfirmed('wrong_code')
+    await Promise.all([
+      forgetFailures(rules, request),
+      mailLater(request, { mail: 'notice', notice: 'mfaEnabled', email: user.email }),
+    ])
     return { status: 200, body: { recoveryCodes } }
   },
 )
@@ -88,24 +100,30 @@ const ownerWithCode = {
 /** DELETE /me/mfa/totp: 204. */
 export const disableTotp = route(ownerWithCode, async (request) => {
   const { body, caller } = request
-  const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
-    checkCode(owner, body.code, request),
-  )
-  await request.database(() => removeSecondFactor(user))
-  audit('authn_mfa_disabled')
-  await mailLater(request, { mail: 'notice', notice: 'mfaDisabled', email: user.email })
+  const checks = [hasPassword(body.currentPassword, request), hasCode(body.code, request)]
+  await confirmCaller(caller, request, checks, async (user) => {
+    await request.database(async () => {
+      await removeSecondFactor(user)
+      audit('authn_mfa_disabled')
+    })
+    await mailLater(request, { mail: 'notice', notice: 'mfaDisabled', email: user.email })
+  })
   return { status: 204 }
 })
 
 /** POST /me/mfa/recovery-codes: 200 `{ recoveryCodes }`, which replace the old ones. */
 export const newRecoveryCodes = route(ownerWithCode, async (request) => {
   const { body, caller } = request
-  const user = await confirmPassword(caller, body.currentPassword, request, (owner) =>
-    checkCode(owner, body.code, request),
-  )
-  const recoveryCodes = await request.database(() => replaceRecoveryCodes(user))
-  audit('authn_recovery_codes_created')
-  await mailLater(request, { mail: 'notice', notice: 'recoveryCodesReplaced', email: user.email })
+  const checks = [hasPassword(body.currentPassword, request), hasCode(body.code, request)]
+  const recoveryCodes = await confirmCaller(caller, request, checks, async (user) => {
+    const codes = await request.database(async () => {
+      const replaced = await replaceRecoveryCodes(user)
+      audit('authn_recovery_codes_created')
+      return replaced
+    })
+    await mailLater(request, { mail: 'notice', notice: 'recoveryCodesReplaced', email: user.email })
+    return codes
+  })
   return { status: 200, body: { recoveryCodes } }
 })
 

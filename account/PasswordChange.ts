@@ -10,14 +10,14 @@ import { keepSession } from '../auth/Sessions.ts'
 import { log, loggable } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { replacePassword } from '../user/Account.ts'
-import { type Confirming, confirmPassword } from './Confirmation.ts'
+import { confirmCaller, type Confirming, hasPassword } from './Confirmation.ts'
 
 /**
  * Changes the caller's password.
  * @returns the current session with a new refresh token. The refresh token is missing if the database failed
  *   after the change: the password has still changed, and the client signs in again once the access token
  *   expires
- * @throws Problem of confirmPassword; `invalid_request` (400) for a password that breaks a rule;
+ * @throws Problem of confirmCaller; `invalid_request` (400) for a password that breaks a rule;
  *   `invalid_token` (401) if the session ended in the meantime
  */
 export async function changePassword(
@@ -26,22 +26,27 @@ export async function changePassword(
   context: Context<Confirming | (typeof NEW_PASSWORD)[number] | 'REFRESH_TOKEN_KEY'>,
 ): Promise<SignedIn> {
   const { settings, database, now } = context
-  const user = await confirmPassword(caller, currentPassword, context)
-  const passwordHash = await hashNewPassword('newPassword', newPassword, user, settings)
-  const changed = await database(() => replacePassword(user, passwordHash, now))
-  audit('authn_password_change')
+  const checks = [hasPassword(currentPassword, context)]
+  return confirmCaller(caller, context, checks, async (user) => {
+    const passwordHash = await hashNewPassword('newPassword', newPassword, user, settings)
+    const changed = await database(async () => {
+      const replaced = await replacePassword(user, passwordHash, now)
+      audit('authn_password_change')
+      return replaced
+    })
 
-  const { sessionId } = caller
-  const [kept] = await Promise.all([
-    database(() => keepSession(sessionId, changed, settings.REFRESH_TOKEN_KEY, now)).catch(
-      (error: unknown) => {
-        log.warn('could not keep the session', { error: loggable(error) })
-        return { refreshToken: undefined }
-      },
-    ),
-    mailLater(context, { mail: 'notice', notice: 'passwordChanged', email: user.email }),
-  ])
-  // The session ended at the same moment, so the client signs in with the new password.
-  if (!kept) throw new Problem('invalid_token')
-  return { user: changed, sessionId, ...kept }
+    const { sessionId } = caller
+    const [kept] = await Promise.all([
+      database(() => keepSession(sessionId, changed, settings.REFRESH_TOKEN_KEY, now)).catch(
+        (error: unknown) => {
+          log.warn('could not keep the session', { error: loggable(error) })
+          return { refreshToken: undefined }
+        },
+      ),
+      mailLater(context, { mail: 'notice', notice: 'passwordChanged', email: user.email }),
+    ])
+    // The session ended at the same moment, so the client signs in with the new password.
+    if (!kept) throw new Problem('invalid_token')
+    return { user: changed, sessionId, ...kept }
+  })
 }

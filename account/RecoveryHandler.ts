@@ -8,7 +8,8 @@ import { Problem } from '../api/Problem.ts'
 import { accepted, route, routes } from '../api/Route.ts'
 import { hashNewPassword, NEW_PASSWORD } from '../auth/Passwords.ts'
 import { database } from '../db.ts'
-import { bestEffort, identify } from '../lib/Log.ts'
+import { bestEffort } from '../lib/BestEffort.ts'
+import { identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { AttemptsModel, clear, countAttempt } from '../throttle/Counters.ts'
 import { mailRequestRules, ownerRules } from '../throttle/Rules.ts'
@@ -47,9 +48,12 @@ export const resetMyPassword = route(
     identify({ userId: user.id })
     const passwordHash = await hashNewPassword('password', body.password, user, settings)
     const { email } = await request
-      .database(() => resetPassword(body.token, passwordHash, now))
+      .database(async () => {
+        const changed = await resetPassword(body.token, passwordHash, now)
+        audit('authn_password_reset')
+        return changed
+      })
       .catch(reported)
-    audit('authn_password_reset')
     await Promise.all([
       mailLater(request, { mail: 'notice', notice: 'passwordReset', email }),
       // An attacker may have used up the attempts of this email. Now its owner is back.
@@ -73,11 +77,14 @@ function reported(error: unknown): never {
 export const verifyEmail = route(
   { settings: ['MAIL_FUNCTION_URL'], database: users, body: z.strictObject({ token: z.string() }) },
   async (request) => {
-    const { before, after } = await request.database(() => confirmEmail(request.body.token, request.now))
-    identify({ userId: after.id })
-    audit('user_email_verified')
+    const { before, after } = await request.database(async () => {
+      const confirmed = await confirmEmail(request.body.token, request.now)
+      identify({ userId: confirmed.after.id })
+      audit('user_email_verified')
+      if (confirmed.after.email !== confirmed.before.email) audit('user_email_changed')
+      return confirmed
+    })
     if (after.email !== before.email) {
-      audit('user_email_changed')
       await mailLater(request, { mail: 'notice', notice: 'emailChanged', email: before.email })
     }
     return { status: 204 }

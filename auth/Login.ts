@@ -5,7 +5,8 @@ import { audit, event } from '../api/Events.ts'
 import { Problem } from '../api/Problem.ts'
 import type { Context, Device } from '../api/Route.ts'
 import type { Settings } from '../api/Settings.ts'
-import { bestEffort, identify } from '../lib/Log.ts'
+import { alongside, bestEffort } from '../lib/BestEffort.ts'
+import { identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { countAttempt, succeed, takeBack } from '../throttle/Counters.ts'
 import { codeRules, loginRules } from '../throttle/Rules.ts'
@@ -46,27 +47,31 @@ export async function logIn(
   if (!user || reason) throw loginFailed(reason, settings)
 
   const upgraded = outdated ? await hashPassword(password, hashing) : undefined
-  return database(async () => {
-    if (upgraded) await bestEffort('upgrade a password hash', () => upgradePasswordHash(user, upgraded))
-    if (user.totp) {
-      // Earlier failures stay: otherwise, someone who knows the password could guess codes forever. This
-      // attempt does not count, because its wait could outlast the challenge.
-      const undone = rules.filter(({ onSuccess }) => onSuccess !== 'keep')
-      await bestEffort('take back an attempt', () => takeBack(undone, now))
-      throw new Problem('mfa_required', {
-        extensions: {
-          challenge: newChallenge(user, settings.REFRESH_TOKEN_KEY, now),
-          expiresIn: CHALLENGE_SECONDS,
-        },
-        events: [event('authn_mfa_required')],
-      })
-    }
-    const [signedIn] = await Promise.all([
-      signIn(user, device, settings.REFRESH_TOKEN_KEY, now),
-      bestEffort('forget failed logins', () => succeed(rules, now)),
+  if (user.totp) {
+    // Earlier failures stay: otherwise, someone who knows the password could guess codes forever. This attempt
+    // does not count, because its wait could outlast the challenge.
+    const undone = rules.filter(({ onSuccess }) => onSuccess !== 'keep')
+    await Promise.all([
+      bestEffort('take back an attempt', () => database(() => takeBack(undone, now))),
+      bestEffort('upgrade a password hash', upgrade),
     ])
-    return signedIn
-  })
+    throw new Problem('mfa_required', {
+      extensions: {
+        challenge: newChallenge(user, settings.REFRESH_TOKEN_KEY, now),
+        expiresIn: CHALLENGE_SECONDS,
+      },
+      events: [event('authn_mfa_required')],
+    })
+  }
+  return alongside(
+    database(() => signIn(user, device, settings.REFRESH_TOKEN_KEY, now)),
+    bestEffort('forget failed logins', () => database(() => succeed(rules, now))),
+    bestEffort('upgrade a password hash', upgrade),
+  )
+
+  async function upgrade(): Promise<void> {
+    if (upgraded) await database(() => upgradePasswordHash(user!, upgraded))
+  }
 }
 
 /** The reason of a failed login for the audit trail, or undefined if the login is fine. */
@@ -120,27 +125,27 @@ export async function logInWithCode(
   const subject = readChallenge(challenge, settings.REFRESH_TOKEN_KEY, now)
   if (!subject) throw refused('invalid_challenge')
   identify({ userId: subject.id })
-  const { signedIn, factor } = await database(async () => {
-    const user = await findEnabledUser(subject.id)
-    if (!user?.totp || user.sessionVersion !== subject.sessionVersion) throw refused('invalid_challenge')
-    const rules = [
-      ...loginRules(user.email, device.address, settings.LIMITS),
-      ...codeRules(user.id, settings.LIMITS),
+  const { user, rules, factor } = await database(async () => {
+    const found = await findEnabledUser(subject.id)
+    if (!found?.totp || found.sessionVersion !== subject.sessionVersion) throw refused('invalid_challenge')
+    const limits = [
+      ...loginRules(found.email, device.address, settings.LIMITS),
+      ...codeRules(found.id, settings.LIMITS),
     ]
-    await countAttempt(rules, now)
-    const used = await useCode(user, code, settings.PEPPER, now)
+    await countAttempt(limits, now)
+    const used = await useCode(found, code, settings.PEPPER, now)
     if (!used) throw refused('wrong_code')
     if (used === 'recovery_code') audit('authn_recovery_code_used')
-    const [started] = await Promise.all([
-      signIn(user, device, settings.REFRESH_TOKEN_KEY, now, used),
-      bestEffort('forget failed logins', () => succeed(rules, now)),
-    ])
-    return { signedIn: started, factor: used }
+    return { user: found, rules: limits, factor: used }
   })
-  if (factor === 'recovery_code') {
-    await mailLater(context, { mail: 'notice', notice: 'recoveryCodeUsed', email: signedIn.user.email })
-  }
-  return signedIn
+  return alongside(
+    database(() => signIn(user, device, settings.REFRESH_TOKEN_KEY, now, factor)),
+    bestEffort('forget failed logins', () => database(() => succeed(rules, now))),
+    // The code is used up, whatever happens to the session, and its owner should know.
+    factor === 'recovery_code'
+      ? mailLater(context, { mail: 'notice', notice: 'recoveryCodeUsed', email: user.email })
+      : Promise.resolve(),
+  )
 }
 
 /** @param key HMAC key of the refresh tokens */

@@ -3,7 +3,8 @@
  */
 import { audit } from '../api/Events.ts'
 import type { Context, Device } from '../api/Route.ts'
-import { bestEffort, identify } from '../lib/Log.ts'
+import { bestEffort } from '../lib/BestEffort.ts'
+import { identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { countAttempt } from '../throttle/Counters.ts'
 import { registrationRules } from '../throttle/Rules.ts'
@@ -49,37 +50,43 @@ export async function register(
   const user = { id: newUserId(), name, email, passwordHash, roles: [...DEFAULT_ROLES] }
 
   if (settings.REGISTRATION === 'private') {
-    const isNew = await database(() => offerUser(user, now))
-    if (isNew) created(user.id)
+    const isNew = await database(async () => {
+      const isStored = await offerUser(user, now)
+      if (isStored) created(user.id)
+      return isStored
+    })
     await mailLater(context, { mail: isNew ? 'emailVerification' : 'registeredAlready', email })
     return undefined
   }
 
-  const signedIn = await database(async () => {
-    if (needsVerification(settings)) {
-      await createUser(user, now)
-      created(user.id)
-      return undefined
-    }
-    // The session comes first. Creating the account is the deciding write, and nothing after it may fail the
-    // request.
-    const session = await startSession(
-      { id: user.id, sessionVersion: 0 },
-      device,
-      settings.REFRESH_TOKEN_KEY,
-      now,
-    )
-    const stored = await createUser(user, now).catch(async (error: unknown) => {
-      await bestEffort('remove an orphaned session', () => removeSession(session.sessionId))
-      throw error
-    })
-    created(user.id)
-    identify({ sessionId: session.sessionId })
-    audit('authn_login_success')
-    return { user: stored, ...session }
-  })
+  const signedIn = needsVerification(settings) ? await create() : await createWithSession()
   await mailLater(context, { mail: 'emailVerification', email })
   return signedIn
+
+  async function create(): Promise<undefined> {
+    await database(async () => {
+      await createUser(user, now)
+      created(user.id)
+    })
+  }
+
+  /** The session comes first: the account decides, and nothing that can fail may follow it. */
+  async function createWithSession(): Promise<SignedIn> {
+    const owner = { id: user.id, sessionVersion: 0 }
+    const session = await database(() => startSession(owner, device, settings.REFRESH_TOKEN_KEY, now))
+    try {
+      return await database(async () => {
+        const stored = await createUser(user, now)
+        created(user.id)
+        identify({ sessionId: session.sessionId })
+        audit('authn_login_success')
+        return { user: stored, ...session }
+      })
+    } catch (error) {
+      await bestEffort('remove a session', () => database(() => removeSession(session.sessionId)))
+      throw error
+    }
+  }
 }
 
 function created(userId: string): void {

@@ -42,8 +42,10 @@ export const logout = route(
   { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
   async ({ caller, header, settings, database: onDatabase, now }) => {
     const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
-    await onDatabase(() => revokeSession(caller.sessionId, caller.id, now))
-    audit('session_revoked', { revokedSessionId: caller.sessionId })
+    await onDatabase(async () => {
+      await revokeSession(caller.sessionId, caller.id, now)
+      audit('session_revoked', { revokedSessionId: caller.sessionId })
+    })
     return { status: 204, headers }
   },
 )
@@ -53,8 +55,10 @@ export const logoutAll = route(
   { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
   async ({ caller, header, settings, database: onDatabase, now }) => {
     const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
-    await onDatabase(() => endSessions(caller.id, now))
-    audit('sessions_revoked', { subjectId: caller.id })
+    await onDatabase(async () => {
+      await endSessions(caller.id, now)
+      audit('sessions_revoked', { subjectId: caller.id })
+    })
     return { status: 204, headers }
   },
 )
@@ -82,9 +86,10 @@ export const endSession = route(
     path: z.strictObject({ id: z.string().check(z.regex(/^[\w-]{22}$/, 'must be the id of a session')) }),
   },
   async ({ caller, path, database: onDatabase, now }) => {
-    const isEnded = await onDatabase(() => revokeSession(path.id, caller.id, now))
-    if (!isEnded) throw new Problem('not_found')
-    audit('session_revoked', { revokedSessionId: path.id })
+    await onDatabase(async () => {
+      if (!(await revokeSession(path.id, caller.id, now))) throw new Problem('not_found')
+      audit('session_revoked', { revokedSessionId: path.id })
+    })
     return { status: 204 }
   },
 )

@@ -35,7 +35,7 @@ const describe = (setting: string) => {
   return description
 }
 
-const accessWords = { user: '🔒', admin: '🔒 admin' }
+const access = (role: string | undefined) => (role ? (role === 'user' ? '🔒' : `🔒 ${role}`) : '')
 
 const parts: Record<string, () => string> = {
   routes() {
@@ -49,7 +49,7 @@ const parts: Record<string, () => string> = {
         const parameters = fieldsOf(query).map((name) => `${name.replace('?', '')}=`)
         return [
           code(parameters.length > 0 ? `${key}?${parameters.join('&')}` : key),
-          role ? accessWords[role] : '',
+          access(role),
           fieldsOf(body).map(code).join(', '),
           answer,
         ]

@@ -25,7 +25,11 @@ export function readFunctions(): Record<string, FunctionConfig> {
       const events = [
         ...text.matchAll(/- http: \{ method: (\w+), path: '?([^',\s]+?)'?( \}|,(.*)\})$/gm),
       ].map(([, method = '', path = '', , more = '']) => ({
-        http: { method, path, ...(more.includes('authorizer:') && { authorizer: true }) },
+        http: {
+          method,
+          path,
+          ...(more.includes('authorizer: *authorizer') && { authorizer: { name: 'verifyToken' } }),
+        },
       }))
       return [name, { handler, events }]
     }),

@@ -52,17 +52,5 @@ export function loggable(error: unknown, depth = 3): object {
   }
 }
 
-/**
- * Runs work that follows the deciding write of a request. A failure is logged and cannot change the answer.
- * @param what a description for the log, such as "forget the failed logins"
- */
-export async function bestEffort(what: string, work: () => Promise<unknown>): Promise<void> {
-  try {
-    await work()
-  } catch (error) {
-    log.warn(`could not ${what}`, { error: loggable(error) })
-  }
-}
-
 /** Both an email address and `user:password@host` are text around an @. */
 const redact = (text: string) => text.replaceAll(/[^\s"<>]+@[^\s"<>]+/g, '[redacted]')

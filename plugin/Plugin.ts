@@ -3,6 +3,7 @@
  * the settings before anything starts or deploys, completes the template, records in the secrets file which
  * keys were deployed, and prepares `sls offline`.
  */
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { KeyRing } from '../auth/Tokens.ts'
@@ -44,6 +45,9 @@ interface Resolver {
   address: string
   resolveVariable: (name: string) => Promise<string>
 }
+
+/** The commands that need the whole service. The others, such as `sls remove`, work even if a handler is broken. */
+const COMPLETED = ['offline', 'package', 'deploy', 'print', 'invoke']
 
 /** Lower bcrypt costs are only for tests (OWASP Password Storage Cheat Sheet). */
 const LEAST_DEPLOYED_COST = 10
@@ -125,15 +129,16 @@ export class AuthPlugin {
   /** Completes the service before the framework and the other plugins read it. */
   async #initialize(): Promise<void> {
     const { service, serviceDir } = this.#serverless
-    const { settings, cors } = service.custom
+    if (!COMPLETED.includes(this.#command)) return
     await this.#orError(() =>
-      completeFunctions(service.functions, settings, cors, (file) =>
-        this.load(join(serviceDir, `${file}.ts`)),
-      ),
+      completeFunctions(service, (file) => {
+        const path = join(serviceDir, `${file}.ts`)
+        return existsSync(path) ? this.load(path) : undefined
+      }),
     )
     service.resources = {
       ...service.resources,
-      Resources: { ...service.resources?.Resources, ...gatewayResponses(cors.origin) },
+      Resources: { ...service.resources?.Resources, ...gatewayResponses(service.custom.cors.origin) },
     }
     if (this.#command === 'offline') bundleForOffline(this.#serverless.service.custom.esbuild)
   }

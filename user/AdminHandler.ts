@@ -63,19 +63,24 @@ export const updateUser = route(
       .check(z.refine((change) => Object.keys(change).length > 0, 'must contain roles or disabled')),
   },
   async ({ path: { id }, body, database: onDatabase, now }) => {
-    const user = await onDatabase(() => changeUser(id, body, now))
-    if (body.roles) audit('authz_change', { subjectId: id, roles: user.roles })
-    if (body.disabled !== undefined) {
-      audit(body.disabled ? 'user_disabled' : 'user_enabled', { subjectId: id })
-    }
+    const user = await onDatabase(async () => {
+      const changed = await changeUser(id, body, now)
+      if (body.roles) audit('authz_change', { subjectId: id, roles: changed.roles })
+      if (body.disabled !== undefined) {
+        audit(body.disabled ? 'user_disabled' : 'user_enabled', { subjectId: id })
+      }
+      return changed
+    })
     return { status: 200, body: adminView(user) }
   },
 )
 
 /** DELETE /admin/users/{id}/sessions: 204. */
 export const endUserSessions = route(oneUser, async ({ path: { id }, database: onDatabase, now }) => {
-  await onDatabase(() => endSessions(id, now))
-  audit('sessions_revoked', { subjectId: id })
+  await onDatabase(async () => {
+    await endSessions(id, now)
+    audit('sessions_revoked', { subjectId: id })
+  })
   return { status: 204 }
 })
 

@@ -2,8 +2,11 @@
  * Once the write that decides a request is done, nothing that follows can change its answer. The database fails at
  * exactly that point here.
  */
+import { setTimeout } from 'node:timers/promises'
 import bcrypt from 'bcryptjs'
 import mongoose from 'mongoose'
+import { request } from '../../support/events.ts'
+import { until } from '../../support/until.ts'
 import { type Api, PASSWORD, startAccounts } from '../support/account.ts'
 
 const NEW = 'another horse on the sun'
@@ -117,4 +120,70 @@ test('a registration that is refused leaves no session behind', async () => {
   // Not even a failure to remove it shows.
   jest.spyOn(models.Session, 'deleteOne').mockImplementation(away as never)
   expect((await api.call('register', registration)).code).toBe('email_taken')
+})
+
+describe('a database that goes silent at that point', () => {
+  const never = () => new Promise<never>(() => undefined)
+
+  test('changes no answer either', async () => {
+    const [ann, bea, cyd] = [await api.newPerson(), await api.newPerson(), await api.newPerson()]
+    const app = await api.withApp(bea)
+    const challenge = (await api.call('login', { email: bea.email, password: PASSWORD })).body['challenge']
+    await api.call('forgotPassword', { email: cyd.email })
+    const { token } = await api.smtp.next(cyd.email)
+
+    const { collection } = models.Attempts
+    const bulkWrite = collection.bulkWrite.bind(collection)
+    jest
+      .spyOn(collection, 'bulkWrite')
+      .mockImplementation((operations, options) =>
+        JSON.stringify(operations).includes('"upsert":true') ? bulkWrite(operations, options) : never(),
+      )
+    jest.spyOn(models.Attempts, 'deleteMany').mockImplementation(never as never)
+    const answers = await Promise.all([
+      api.call('login', { email: ann.email, password: PASSWORD }),
+      api.call('loginMfa', { challenge, code: app.recoveryCodes[0] }),
+      api.call('disableTotp', { currentPassword: PASSWORD, code: app.recoveryCodes[1] }, bea),
+      api.call('resetMyPassword', { token, password: NEW }),
+    ])
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 204, 204])
+  })
+
+  test('loses no event: what the client was told 503 of is in the log once it is decided', async () => {
+    const ann = await api.newPerson()
+    const bea = await api.newPerson()
+    await api.call('refresh', { refreshToken: ann.refreshToken })
+    await models.Session.updateOne({ _id: ann.caller.sessionId }, { $set: { lastUsedAt: new Date(0) } })
+
+    const late = async <Result>(result: Promise<Result>): Promise<Result> => {
+      const value = await result
+      await setTimeout(5_300)
+      return value
+    }
+    for (const model of [models.Session, models.User]) {
+      const findOneAndUpdate = model.findOneAndUpdate.bind(model) as (...args: unknown[]) => {
+        lean: () => Promise<unknown>
+      }
+      jest.spyOn(model, 'findOneAndUpdate').mockImplementation(((...args: unknown[]) => ({
+        lean: () => late(findOneAndUpdate(...args).lean()),
+      })) as never)
+    }
+    const { updateUser } = await import('../../user/AdminHandler.ts')
+    const answers = await Promise.all([
+      api.call('refresh', { refreshToken: ann.refreshToken }),
+      updateUser(
+        request({
+          json: { disabled: true },
+          authorizer: { ...ann.caller, roles: 'user admin' },
+          pathParameters: { id: bea.caller.id },
+        }),
+      ),
+    ])
+    expect([answers[0].status, answers[1].statusCode]).toEqual([503, 503])
+    const events = () => api.logged().map(({ event }) => event)
+    await until(
+      () => events().includes('authn_token_reuse') && events().includes('user_disabled'),
+      'the events that came late',
+    )
+  })
 })

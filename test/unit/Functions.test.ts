@@ -1,6 +1,7 @@
 /**
  * What the plugin makes of the handlers' declarations, and what it refuses (plugin/Functions.ts).
  */
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { readFunctions } from '../../commands/Routes.ts'
@@ -9,8 +10,10 @@ import { schema } from '../../api/Settings.ts'
 
 const settings = Object.fromEntries(Object.keys(schema).map((name) => [name, `value of ${name}`]))
 const cors = { origin: '*' }
-const load = (file: string) =>
-  createRequire(__filename)(join(process.cwd(), `${file}.ts`)) as Record<string, unknown>
+const load = (file: string) => {
+  const path = join(process.cwd(), `${file}.ts`)
+  return existsSync(path) ? (createRequire(__filename)(path) as Record<string, unknown>) : undefined
+}
 
 /** The functions of serverless.yml, completed. */
 function complete(
@@ -19,7 +22,7 @@ function complete(
 ) {
   const functions = readFunctions()
   change(functions)
-  completeFunctions(functions, given, cors, load)
+  completeFunctions({ functions, provider: { timeout: 10 }, custom: { settings: given, cors } }, load)
   return functions
 }
 
@@ -54,13 +57,13 @@ test('what hashes passwords gets a whole vCPU and time for it, and nothing else 
 })
 
 test('every route answers other origins alike', () => {
-  const events = Object.values(complete()).flatMap(({ events: each = [] }) => each)
+  const events = Object.values(complete()).flatMap(({ events: each }) => each ?? [])
   expect(events.length).toBeGreaterThan(20)
-  for (const { http } of events) expect(http!.cors).toBe(cors)
+  for (const { http } of events) expect(http).toMatchObject({ cors })
 })
 
 const event = (functions: Record<string, FunctionConfig>, name: string, index = 0) =>
-  functions[name]!.events![index]!.http!
+  functions[name]!.events![index]!.http as { path: string; authorizer?: { name: string } | string }
 
 test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) => void; want: string }>([
   {
@@ -70,18 +73,38 @@ test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) =>
   },
   {
     name: 'a public route with the authorizer',
-    change: (functions) => (event(functions, 'login').authorizer = true),
+    change: (functions) => (event(functions, 'login').authorizer = 'verifyToken'),
     want: 'POST /login has the authorizer in serverless.yml, so its handler must declare a role.',
+  },
+  {
+    name: 'a protected route with another authorizer',
+    change: (functions) => (event(functions, 'me').authorizer = 'aws_iam'),
+    want: 'GET /me declares a role, so it needs the authorizer in serverless.yml.',
+  },
+  {
+    name: 'a setting that no handler of the function declares',
+    change: (functions) => (functions['me']!.environment = { PEPPER: 'x' }),
+    want: 'me is given PEPPER in serverless.yml, which its handler does not declare.',
+  },
+  {
+    name: 'a function that ends before the database has had its time',
+    change: (functions) => (functions['me']!.timeout = 6),
+    want: 'me needs at least 8 s in serverless.yml.',
+  },
+  {
+    name: 'less memory than a hash needs',
+    change: (functions) => (functions['login']!.memorySize = 512),
+    want: 'login needs at least 15 s and 1769 MB in serverless.yml.',
   },
   {
     name: 'a route that its handler does not know',
     change: (functions) => (event(functions, 'admin').path = 'admin/people'),
-    want: 'serverless.yml lacks the route GET /admin/users of user/AdminHandler.admin.',
+    want: 'serverless.yml does not list the route GET /admin/users of user/AdminHandler.admin.',
   },
   {
     name: 'one route more than its handler knows',
     change: (functions) => functions['email']!.events!.push({ http: { method: 'get', path: 'email' } }),
-    want: 'account/RecoveryHandler.email does not declare the route GET /email of serverless.yml.',
+    want: 'account/RecoveryHandler.email does not declare the route GET /email, which serverless.yml lists.',
   },
   {
     name: 'a handler that is not there',
@@ -91,7 +114,7 @@ test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) =>
   {
     name: 'a handler that declares nothing',
     change: (functions) => (functions['me']!.handler = 'auth/Tokens.signer'),
-    want: 'auth/Tokens.signer does not declare the route GET /me of serverless.yml.',
+    want: 'auth/Tokens.signer does not declare the route GET /me, which serverless.yml lists.',
   },
   {
     name: 'a protected route that no role may call',
@@ -110,6 +133,31 @@ test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) =>
 test('packaging refuses a setting that serverless.yml gives no value', () => {
   const { PEPPER: _, ...others } = settings
   expect(() => complete(undefined, others)).toThrow(
-    new Error('serverless.yml gives no value for the setting PEPPER.'),
+    new Error('serverless.yml has no value for the setting PEPPER.'),
   )
+})
+
+test.each<{ name: string; config: FunctionConfig }>([
+  { name: 'in JavaScript', config: { handler: 'jobs/report.main' } },
+  { name: 'from a container image', config: {} },
+  {
+    name: 'with another authorizer',
+    config: {
+      handler: 'jobs/report.main',
+      events: [{ http: { method: 'get', path: 'report', authorizer: 'aws_iam' } }],
+    },
+  },
+  { name: 'with no events', config: { handler: 'auth/Tokens.signer', events: null } },
+])("a function of one's own $name stays as it is", ({ config }) => {
+  const before = structuredClone(config)
+  expect(complete((functions) => (functions['own'] = config))['own']).toEqual(before)
+})
+
+test('routes may be written in the short form, and with a slash', () => {
+  const { users, login } = complete((functions) => {
+    functions['users']!.events = [{ http: 'GET /users' }]
+    event(functions, 'login').path = '/login'
+  })
+  expect(users!.events).toEqual([{ http: { method: 'GET', path: '/users', cors } }])
+  expect(login!.environment).toHaveProperty('PEPPER')
 })

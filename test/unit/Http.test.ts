@@ -6,6 +6,7 @@ import type { APIGatewayProxyEvent } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { type Caller, type Device, route, routes } from '../../api/Route.ts'
 import { Problem } from '../../api/Problem.ts'
+import type { SettingName } from '../../api/Settings.ts'
 import { log } from '../../lib/Log.ts'
 import { request } from '../../support/events.ts'
 
@@ -367,6 +368,8 @@ describe('a handler gets what it declares', () => {
       return { status: 200, body: settings.PEPPER }
     })
     expect(declared.declaration.settings).toEqual(['CORS_ORIGIN', 'ISSUER'])
+    // @ts-expect-error -- a list that could hold any of them
+    route({ settings: ['ISSUER'] as SettingName[] }, async () => ({ status: 200 }))
     // @ts-expect-error -- not a setting
     route({ settings: ['PAPER'] }, async () => ({ status: 200 }))
     route({}, async ({ database, caller }) => {
