@@ -6,7 +6,7 @@
 import { AwsClient } from 'aws4fetch'
 
 /** The longest that an answer may be held up, in milliseconds. */
-const TIMEOUT = 2_000
+const TIMEOUT = 3_000
 
 /**
  * Invokes a function asynchronously.

@@ -33,7 +33,7 @@ export interface Call {
 }
 
 /** How many requests a function serves at the same time: more would only slow each other down on a laptop. */
-const CONTAINERS = 8
+const CONTAINERS = 6
 /** How long a request waits for a container, in milliseconds: API Gateway gives up after 29 s. */
 const PATIENCE = 20_000
 

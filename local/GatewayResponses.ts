@@ -114,8 +114,6 @@ export function gatewayAnswer(type: string, responses: GatewayResponse[], reques
         value.replaceAll("'", ''),
       ]),
     ),
-    body: ResponseTemplates['application/json']
-      .replaceAll('$context.requestId', requestId)
-      .replaceAll('$context.error.messageString', '"The request is not valid."'),
+    body: ResponseTemplates['application/json'].replaceAll('$context.requestId', requestId),
   }
 }

@@ -36,5 +36,12 @@ parentPort?.on('message', (/** @type {import('./Functions.ts').Call} */ call) =>
   environments
     .run(/** @type {NodeJS.ProcessEnv} */ (containers.get(container)), () => run(call))
     .then((result) => parentPort?.postMessage({ id, result }))
-    .catch((error) => parentPort?.postMessage({ id, error }))
+    .catch((error) => {
+      try {
+        parentPort?.postMessage({ id, error })
+      } catch {
+        // Not everything that can be thrown can be sent.
+        parentPort?.postMessage({ id, error: new Error(String(error)) })
+      }
+    })
 })
