@@ -48,6 +48,8 @@ interface Laptop {
   setting: (name: SettingName) => string | undefined
   print: (text: string) => void
   log: Log
+  /** The database that is starting, unless DB names another one. */
+  database: ReturnType<typeof startDatabase> | undefined
   /** Called once the API answers. */
   serving: () => void
 }
@@ -77,13 +79,23 @@ export function restUntilNextBuild(): void {
   void esbuild.stop()
 }
 
+/** Starts the database of a laptop. That takes a second, in which the rest of the start goes on. */
+export function startLocalDatabase(
+  folder: string,
+  print: (text: string) => void,
+): ReturnType<typeof startDatabase> {
+  const database = startDatabase(print, join(folder, LOCAL_FOLDER))
+  database.catch(() => undefined) // it is awaited later
+  return database
+}
+
 /**
  * Prepares everything for `sls offline` to start, before the bundles are made.
  * @returns what has to be waited for after that
  * @throws Error with a sentence for the user, as what it returns
  */
 export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void>> {
-  const { service, folder, options, setting, print } = laptop
+  const { service, folder, options, setting, print, database } = laptop
   if (process.env['npm_lifecycle_event'] === 'start') endWithParent()
   const offline = service.custom['serverless-offline']
   const host = (options['host'] ?? offline['host'] ?? 'localhost') as string
@@ -99,9 +111,6 @@ export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void
   // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
   const lambdaPort = Number(options['lambdaPort'] ?? (offline['lambdaPort'] = await freePort(host)))
   const url = `http://${host}:${port}`
-  // A second that is better spent making the bundles.
-  const database = setting('DB') ? undefined : startDatabase(print, join(folder, LOCAL_FOLDER))
-  database?.catch(() => undefined) // it is awaited later
   const mailbox = setting('SMTP_URL') ? undefined : await startMailbox(join(folder, MAIL_FOLDER), print)
   const give = (settings: Partial<Record<SettingName, string>>) => {
     for (const { environment = {} } of Object.values(service.functions)) {
@@ -166,6 +175,13 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
     ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
   )
   const functions = new Functions(service.provider, isVerbose ? print : printer(print))
+  functions.preload('http', [
+    'mongoose',
+    'zod/mini',
+    '@aws-lambda-powertools/logger',
+    'bcryptjs',
+    'jsonwebtoken',
+  ])
   Object.assign(LambdaFunctionPool.prototype, {
     start: () => undefined,
     cleanup: () => functions.renew(),

@@ -30,7 +30,11 @@ async function run({ container, file, handler, event, context, deadline }) {
 /** @type {Map<string, NodeJS.ProcessEnv>} */
 const containers = new Map()
 
-parentPort?.on('message', (/** @type {import('./Functions.ts').Call} */ call) => {
+parentPort?.on('message', (/** @type {import('./Functions.ts').Call & { modules?: string[] }} */ call) => {
+  if (call.modules) {
+    void Promise.allSettled(call.modules.map((name) => import(name)))
+    return
+  }
   const { id, container } = call
   if (!containers.has(container)) containers.set(container, call.environment)
   environments

@@ -148,12 +148,15 @@ function checkPermissions(routes: DeclaredRoute[]): void {
 /** Returns the exports of a handler's TypeScript module, given its path without the extension; undefined if there is none. */
 type Load = (file: string) => Record<string, unknown> | undefined
 
+/** The path of the module in `auth/AuthHandler.login`. */
+export const moduleOf = (handler: string) => handler.slice(0, handler.lastIndexOf('.'))
+
 function handlerOf({ handler: name }: FunctionConfig, load: Load): Handler | undefined {
   if (name === undefined) return undefined
-  const dot = name.lastIndexOf('.')
-  const exported = load(name.slice(0, dot))
+  const file = moduleOf(name)
+  const exported = load(file)
   if (!exported) return undefined
-  const handler = exported[name.slice(dot + 1)] as Handler | undefined
+  const handler = exported[name.slice(file.length + 1)] as Handler | undefined
   if (!handler) throw new Error(`${name} of serverless.yml is not exported.`)
   return handler
 }

@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { KeyRing } from '../auth/Tokens.ts'
 import { limits, parseSetting, schema, type SettingName } from '../api/Settings.ts'
 import {
@@ -14,8 +15,9 @@ import {
   type OfflineService,
   prepareOffline,
   restUntilNextBuild,
+  startLocalDatabase,
 } from '../local/Offline.ts'
-import { completeFunctions, type FunctionConfig } from './Functions.ts'
+import { completeFunctions, type FunctionConfig, moduleOf } from './Functions.ts'
 import { gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
@@ -58,9 +60,11 @@ export class AuthPlugin {
   readonly #write: (text: string) => void
   readonly #log: Log
   #secrets: Secrets | undefined
+  #database: ReturnType<typeof startLocalDatabase> | undefined
   #readyOffline = async (): Promise<void> => undefined
-  /** Loads a TypeScript module. plugin.mjs replaces this, because not every Node can do it. */
-  load: (file: string) => Record<string, unknown> = createRequire(import.meta.url)
+  /** Loads TypeScript modules, named without the extension. plugin.mjs replaces this: not every Node can do it. */
+  load = (files: string[]): Record<string, unknown>[] =>
+    files.map((file) => createRequire(import.meta.url)(join(this.#serverless.serviceDir, `${file}.ts`)))
 
   readonly configurationVariablesSources = {
     setting: {
@@ -130,17 +134,25 @@ export class AuthPlugin {
   async #initialize(): Promise<void> {
     const { service, serviceDir } = this.#serverless
     if (!COMPLETED.includes(this.#command)) return
-    await this.#orError(() =>
-      completeFunctions(service, (file) => {
-        const path = join(serviceDir, `${file}.ts`)
-        return existsSync(path) ? this.load(path) : undefined
-      }),
-    )
+    if (this.#command === 'offline') {
+      bundleForOffline(service.custom.esbuild)
+      const secrets = await this.#orError(() => this.#read(service.provider.stage))
+      if (!secrets.get('DB')) this.#database = startLocalDatabase(serviceDir, this.#write)
+    }
+    // Lets the database start meanwhile.
+    await setImmediate()
+    await this.#orError(() => {
+      const files = [
+        ...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler))),
+      ]
+      const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
+      const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
+      completeFunctions(service, (file) => modules.get(file))
+    })
     service.resources = {
       ...service.resources,
       Resources: { ...service.resources?.Resources, ...gatewayResponses(service.custom.cors.origin) },
     }
-    if (this.#command === 'offline') bundleForOffline(this.#serverless.service.custom.esbuild)
   }
 
   /** Stops a deployment if its settings cannot work. `sls package` only warns. */
@@ -208,6 +220,7 @@ export class AuthPlugin {
         setting: (name) => secrets.get(name),
         print: this.#write,
         log: this.#log,
+        database: this.#database,
         serving: () => {
           // Any other stage is deployed elsewhere and only being tried out here.
           if (service.provider.stage === LOCAL_STAGE) this.#recordKeys()
