@@ -15,8 +15,8 @@ export default {
   setupFiles: ['<rootDir>/test/support/settings.ts'],
   reporters: ['default', '<rootDir>/test/support/SlowestFiles.mjs'],
   testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
-  // Several files wait for a clock or another process: with a worker for each core, cores would idle.
-  maxWorkers: availableParallelism() + 1,
+  // Several files wait for a clock or another process: with one worker per core, cores would idle.
+  maxWorkers: availableParallelism() + 2,
   // Among them the wait for what is shared (test/support/shared.ts), which three at once may start.
   testTimeout: 120_000,
   // What is deployed; only `npm run test:coverage` measures, and what runs in other processes does not count.

@@ -87,6 +87,8 @@ export async function serveShared(): Promise<{ url: string; stop: () => Promise<
       (error: Error) => response.writeHead(500).end(error.message),
     )
   })
+  // Or a file that asks again would find its connection just closed.
+  server.keepAliveTimeout = 600_000
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
