@@ -16,7 +16,7 @@ export default {
   reporters: ['default', '<rootDir>/test/support/SlowestFiles.mjs'],
   testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
   // Several files wait for a clock or another process: with one worker per core, cores would idle.
-  maxWorkers: availableParallelism() + 2,
+  maxWorkers: availableParallelism() + 1,
   // Among them the wait for what is shared (test/support/shared.ts), which three at once may start.
   testTimeout: 120_000,
   // What is deployed; only `npm run test:coverage` measures, and what runs in other processes does not count.

@@ -2,7 +2,7 @@
  * Databases for tests, on the server of this run.
  */
 import { randomBytes } from 'node:crypto'
-import mongoose from 'mongoose'
+import type mongoose from 'mongoose'
 
 /** The connection string of a new database, which leaves nothing behind if dropDatabase is called with it. */
 export function databaseUri(): string {
@@ -21,7 +21,9 @@ export async function onDatabase<Result>(
   uri: string,
   work: (database: mongoose.mongo.Db) => Promise<Result>,
 ): Promise<Result> {
-  const client = await mongoose.mongo.MongoClient.connect(uri)
+  // Loaded only by files that need it: every file loads this one.
+  const { mongo } = (await import('mongoose')).default
+  const client = await mongo.MongoClient.connect(uri)
   try {
     return await work(client.db())
   } finally {
