@@ -126,11 +126,11 @@ describe('a database that goes silent at that point', () => {
   const never = () => new Promise<never>(() => undefined)
 
   test('changes no answer either', async () => {
-    const [ann, bea, cyd] = [await api.newPerson(), await api.newPerson(), await api.newPerson()]
-    const app = await api.withApp(bea)
-    const challenge = (await api.call('login', { email: bea.email, password: PASSWORD })).body['challenge']
-    await api.call('forgotPassword', { email: cyd.email })
-    const { token } = await api.smtp.next(cyd.email)
+    const [ann, bea, cyd, dan] = await Promise.all([1, 2, 3, 4].map(() => api.newPerson()))
+    const [app, appOfDan] = [await api.withApp(bea!), await api.withApp(dan!)]
+    const challenge = (await api.call('login', { email: bea!.email, password: PASSWORD })).body['challenge']
+    await api.call('forgotPassword', { email: cyd!.email })
+    const { token } = await api.smtp.next(cyd!.email)
 
     const { collection } = models.Attempts
     const bulkWrite = collection.bulkWrite.bind(collection)
@@ -141,9 +141,9 @@ describe('a database that goes silent at that point', () => {
       )
     jest.spyOn(models.Attempts, 'deleteMany').mockImplementation(never as never)
     const answers = await Promise.all([
-      api.call('login', { email: ann.email, password: PASSWORD }),
+      api.call('login', { email: ann!.email, password: PASSWORD }),
       api.call('loginMfa', { challenge, code: app.recoveryCodes[0] }),
-      api.call('disableTotp', { currentPassword: PASSWORD, code: app.recoveryCodes[1] }, bea),
+      api.call('disableTotp', { currentPassword: PASSWORD, code: appOfDan.recoveryCodes[0] }, dan),
       api.call('resetMyPassword', { token, password: NEW }),
     ])
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 204, 204])

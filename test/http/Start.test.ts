@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../../local/Ports.ts'
-import { databaseUri, dropDatabase } from '../support/database.ts'
+import { sharedApi } from '../support/shared.ts'
 import { copyProject, sls, startApi, tsx } from '../../support/project.ts'
 import { until } from '../../support/until.ts'
 
@@ -101,11 +101,8 @@ describe('a start with nothing set', () => {
       /The local database in \S+ is in use: this API runs already\. Stop it, or set DB/,
     )
     expect(second.output()).not.toMatch(/^\s+at /m)
-    const DB = databaseUri()
-    const third = await startApi(project.folder, { environment: { DB } })
-    expect((await register(third.url, 'kept@example.com')).status).toBe(201)
-    await third.stop()
-    await dropDatabase(DB)
+    const other = await sharedApi('bareApi')
+    expect((await register(other.url, 'kept@example.com')).status).toBe(201)
 
     // Only the parent dies: its mongod follows by itself.
     again.process.kill('SIGKILL')
