@@ -24,17 +24,14 @@ const LOGIN_ROUND_TRIPS = 1
 /** What counts, and the same without it. */
 const COUNTING: Record<string, [counting: string, without: string][]> = {
   'auth/Sessions.ts': [
-    [`      { $set: counted },\n`, ''],
-    [`{ $and: [isCurrent, { $lte: ['$uses', limit] }] }`, 'isCurrent'],
+    [`    { $set: countedUse },\n`, ''],
+    [`branches: [tooOften, moveOn, answerAgain]`, `branches: [moveOn, answerAgain]`],
   ],
-  'auth/AuthHandler.ts': [
+  'auth/Login.ts': [
+    [`    await countAttempt(rules, now)\n    return findUserByEmail`, '    return findUserByEmail'],
     [
-      `      await countAttempt(rules, new Date())\n      return findUserByEmail`,
-      '      return findUserByEmail',
-    ],
-    [
-      `const [answer] = await Promise.all([signIn(200, user, device, inCookie), forgive(rules, new Date())])`,
-      'const answer = await signIn(200, user, device, inCookie)',
+      `database(() => succeed(rules, now))),\n    bestEffort('upgrade`,
+      `Promise.resolve()),\n    bestEffort('upgrade`,
     ],
   ],
 }
