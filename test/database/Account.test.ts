@@ -1,5 +1,5 @@
 /**
- * One's own account: name, password, e-mail and its end, and what becomes of the sessions and links of before.
+ * One's own account: name, password, email and its end, and what becomes of the sessions and links of before.
  */
 import { type Api, PASSWORD, type Person, startAccounts, withLimits } from '../support/account.ts'
 import { HOUR, moveClock, resetClock } from '../support/clock.ts'
@@ -156,7 +156,7 @@ describe('a change of the password', () => {
   test.each([
     { name: 'too short', password: () => 'short', message: /at least 8/ },
     { name: 'too common', password: () => 'password123', message: /common/ },
-    { name: 'made of the e-mail', password: ({ email }: Person) => email, message: /made up of/ },
+    { name: 'made of the email', password: ({ email }: Person) => email, message: /made up of/ },
     { name: 'made of the name of the product', password: () => 'Example2026', message: /made up of/ },
   ])('says under newPassword that it is $name', async ({ password, message }) => {
     const ann = await api.newPerson()
@@ -195,7 +195,7 @@ describe('a change of the password', () => {
   })
 })
 
-describe('a change of the e-mail', () => {
+describe('a change of the email', () => {
   test('counts when the new address is confirmed, and is told to the old one twice', async () => {
     const ann = await api.newPerson()
     const email = newEmail()
@@ -344,7 +344,7 @@ describe('a change of the e-mail', () => {
 })
 
 describe('the deletion of an account', () => {
-  test('ends its sessions and access tokens, and frees its e-mail', async () => {
+  test('ends its sessions and access tokens, and frees its email', async () => {
     const ann = await api.newPerson()
     const phone = await api.signIn(ann.email)
     const { status, body } = await remove(ann)

@@ -101,7 +101,7 @@ describe('GET /admin/users', () => {
     { email: 'a.n', want: ['a.n@a.example'] },
     { email: '\u{10ffff}', want: [] },
     { email: '{"$gt":""}', want: [] },
-  ])('an e-mail that begins with "$email"', async ({ email, want }) => {
+  ])('an email that begins with "$email"', async ({ email, want }) => {
     expect((await search({ email })).emails.toSorted()).toEqual(want.toSorted())
   })
 
@@ -358,9 +358,9 @@ describe('npm run admin', () => {
 
   test.each([
     { name: 'no arguments', args: [], want: 'Usage: npm run admin -- grant <email>' },
-    { name: 'two e-mails', args: ['grant', 'a@example.com', 'b@example.com'], want: 'Usage: ' },
+    { name: 'two emails', args: ['grant', 'a@example.com', 'b@example.com'], want: 'Usage: ' },
     { name: 'an unknown option', args: ['grant', 'a@example.com', '--force'], want: 'Usage: ' },
-    { name: 'an unknown e-mail', args: ['grant', 'nobody@example.com'], want: 'No user in ' },
+    { name: 'an unknown email', args: ['grant', 'nobody@example.com'], want: 'No user in ' },
     {
       name: 'a stage without a DB',
       args: ['grant', 'a@example.com', '--stage', 'nowhere'],

@@ -85,7 +85,7 @@ async function startCounting(settings: Record<string, string>) {
         calls: fetched.mock.calls.length,
       }
     },
-    /** Stores an account, and gives its e-mail. */
+    /** Stores an account, and gives its email. */
     account: async (more: object = {}) => {
       const email = stranger()
       await mongoose.connection.collection('users').insertOne({
@@ -109,7 +109,7 @@ async function startCounting(settings: Record<string, string>) {
 type Counting = Awaited<ReturnType<typeof startCounting>>
 const stranger = () => `${randomBytes(8).toString('hex')}@example.com`
 
-/** A reason of refusal: a new e-mail for which it holds, and the request. */
+/** A reason of refusal: a new email for which it holds, and the request. */
 interface Reason {
   name: string
   email: (counting: Counting) => string | Promise<string>
@@ -143,7 +143,7 @@ const deployments: {
         rounds: 2 ** COST,
         calls: 0,
         reasons: [
-          { name: 'unknown e-mail', email: withoutAccount, body: right },
+          { name: 'unknown email', email: withoutAccount, body: right },
           { name: 'wrong password', email: withAccount, body: wrong },
           {
             name: 'wrong password of a cheaper hash',
@@ -169,8 +169,8 @@ const deployments: {
         rounds: 0,
         calls: 1,
         reasons: [
-          { name: 'unknown e-mail', email: withoutAccount, body: (email) => ({ email }) },
-          { name: 'known e-mail', email: withAccount, body: (email) => ({ email }) },
+          { name: 'unknown email', email: withoutAccount, body: (email) => ({ email }) },
+          { name: 'known email', email: withAccount, body: (email) => ({ email }) },
           {
             name: 'disabled account',
             email: ({ account }) => account({ disabled: true }),
@@ -179,15 +179,15 @@ const deployments: {
         ],
       },
       {
-        name: 'another mail that confirms an e-mail',
+        name: 'another mail that confirms an email',
         route: 'resendVerification',
         rounds: 0,
         calls: 1,
         reasons: [
-          { name: 'unknown e-mail', email: withoutAccount, body: (email) => ({ email }) },
-          { name: 'known e-mail', email: withAccount, body: (email) => ({ email }) },
+          { name: 'unknown email', email: withoutAccount, body: (email) => ({ email }) },
+          { name: 'known email', email: withAccount, body: (email) => ({ email }) },
           {
-            name: 'verified e-mail',
+            name: 'verified email',
             email: ({ account }) => account({ emailVerified: true }),
             body: (email) => ({ email }),
           },
@@ -205,19 +205,19 @@ const deployments: {
         rounds: 2 ** COST,
         calls: 1,
         reasons: [
-          { name: 'free e-mail', email: withoutAccount, body: registration },
-          { name: 'taken e-mail', email: withAccount, body: registration },
+          { name: 'free email', email: withoutAccount, body: registration },
+          { name: 'taken email', email: withAccount, body: registration },
         ],
       },
-      // Who registers with somebody's e-mail and then logs in would know whether it was taken.
+      // Who registers with somebody's email and then logs in would know whether it was taken.
       {
         name: 'a login after it',
         route: 'login',
         rounds: 2 ** COST,
         calls: 0,
         reasons: [
-          { name: 'free e-mail', email: registered(withoutAccount), body: wrong },
-          { name: 'taken e-mail', email: registered(withAccount), body: wrong },
+          { name: 'free email', email: registered(withoutAccount), body: wrong },
+          { name: 'taken email', email: registered(withAccount), body: wrong },
         ],
       },
     ],

@@ -114,7 +114,7 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
   },
   {
     event: 'user_email_change_requested',
-    name: 'another e-mail',
+    name: 'another email',
     act: async () => {
       const person = await newPerson()
       await send('changeMyEmail', { email: `new-${person.email}`, currentPassword: PASSWORD }, person)
@@ -171,7 +171,7 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
   },
   {
     event: 'authn_login_fail',
-    name: 'an e-mail that nobody has',
+    name: 'an email that nobody has',
     act: async () => {
       await logIn('nobody@example.com')
       return { reason: 'unknown_email' }
@@ -489,7 +489,7 @@ test.each(rows)('$event, by $name', async ({ event, act }) => {
   expect({ missing, unsaid }).toEqual({ missing: [], unsaid: [] })
 })
 
-test('no line of all these holds a name, a password, a token, a code, a hash or an e-mail', async () => {
+test('no line of all these holds a name, a password, a token, a code, a hash or an email', async () => {
   const stored = [NAME]
   const { users, attempts } = mongoose.connection.collections
   for (const user of await users!.find().toArray()) {

@@ -144,7 +144,7 @@ describe('a mail', () => {
   })
 })
 
-describe('an e-mail', () => {
+describe('an email', () => {
   const REFUSED = [
     'ann@example.com\r\nBcc: eve@evil.test',
     'ann@example.com\nBcc: eve@evil.test',

@@ -60,7 +60,7 @@ const logIn = (email: string, password = PASSWORD, address?: string) =>
   api.call('login', { email, password }, address === undefined ? {} : { address })
 
 describe(`${N} at once`, () => {
-  test('register one e-mail: one has it, with a password that works, and one mail goes out', async () => {
+  test('register one email: one has it, with a password that works, and one mail goes out', async () => {
     const email = 'one@example.com'
     const answers = await atOnce((index) =>
       api.call('register', { name: 'Ann', email, password: `${PASSWORD} no. ${index}` }),
@@ -74,7 +74,7 @@ describe(`${N} at once`, () => {
     expect(api.smtp.waiting(email)).toBe(1)
   })
 
-  test('register one e-mail in private: one is stored, and no other changes it', async () => {
+  test('register one email in private: one is stored, and no other changes it', async () => {
     const email = 'private@example.com'
     const offer = (index: number) =>
       users.offerUser(
@@ -125,14 +125,14 @@ describe(`${N} at once`, () => {
     expect(await api.call('refresh', { refreshToken: ann.refreshToken })).toMatchObject({ status: 401 })
   })
 
-  test('verify an e-mail with one token: one does', async () => {
+  test('verify an email with one token: one does', async () => {
     const ann = await api.newPerson()
     const answers = await atOnce(() => api.call('verifyEmail', { token: ann.confirmation }))
     expect(tally(answers)).toEqual({ 204: 1, invalid_one_time_token: N - 1 })
     expect((await api.call('me', undefined, ann)).body).toMatchObject({ emailVerified: true })
   })
 
-  test('confirm one e-mail for two users, 25 each: one user has it, and the other all that was before', async () => {
+  test('confirm one email for two users, 25 each: one user has it, and the other all that was before', async () => {
     const email = 'wanted@example.com'
     const people = [await api.newPerson(), await api.newPerson()]
     const tokens: string[] = []
@@ -185,7 +185,7 @@ describe(`${N} wrong passwords at once`, () => {
   beforeEach(() => moveClock(0))
   afterEach(() => jest.useRealTimers())
 
-  test('for one e-mail from one address: as many as allowed are looked at, and the others have to wait', async () => {
+  test('for one email from one address: as many as allowed are looked at, and the others have to wait', async () => {
     const { email } = await api.newPerson()
     const answers = await atOnce(() => logIn(email, 'wrong'))
     expect(tally(answers)).toEqual({
@@ -194,7 +194,7 @@ describe(`${N} wrong passwords at once`, () => {
     })
     const waits = answers.flatMap(({ headers }) => headers['Retry-After'] ?? [])
     expect(waits).toEqual(Array.from({ length: N - LIMITS.loginFailures }, () => '1'))
-    // What had to wait is in no total of the e-mail: as many are left from elsewhere.
+    // What had to wait is in no total of the email: as many are left from elsewhere.
     const more = await atOnce((index) => logIn(email, 'wrong', addressOf(index)), 60)
     expect(tally(more)).toEqual({
       invalid_credentials: LIMITS.loginsPerEmail - LIMITS.loginFailures,
@@ -202,7 +202,7 @@ describe(`${N} wrong passwords at once`, () => {
     })
   })
 
-  test('for an e-mail that nobody has are counted alike', async () => {
+  test('for an email that nobody has are counted alike', async () => {
     const answers = await atOnce(() => logIn('nobody@example.com', 'wrong'))
     expect(tally(answers)).toEqual({
       invalid_credentials: LIMITS.loginFailures,
@@ -210,7 +210,7 @@ describe(`${N} wrong passwords at once`, () => {
     })
   })
 
-  test('for one e-mail from 50 addresses are all counted', async () => {
+  test('for one email from 50 addresses are all counted', async () => {
     const { email } = await api.newPerson()
     const answers = await atOnce((index) => logIn(email, 'wrong', addressOf(index)))
     expect(tally(answers)).toEqual({ invalid_credentials: N })

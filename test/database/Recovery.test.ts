@@ -89,7 +89,7 @@ const ALTERED: { name: string; alter: (token: string, another: string) => unknow
   { name: 'an access token', alter: () => 'eyJhbGciOiJFUzI1NiJ9.e30.AAAA' },
 ]
 
-describe('an e-mail', () => {
+describe('an email', () => {
   test('is verified by the link in the mail, once, and whoever follows it is not signed in', async () => {
     const ann = await api.newPerson()
     expect(await verified(ann)).toBe(false)
@@ -150,7 +150,7 @@ describe('an e-mail', () => {
     expect(await stored(ann.email)).toMatchObject({ emailVerified: false })
   })
 
-  test('asked for a new link, says the same of every e-mail, and mails only where one is missing', async () => {
+  test('asked for a new link, says the same of every email, and mails only where one is missing', async () => {
     const [waiting, verified_, disabled] = [
       await api.newPerson(),
       await api.newPerson(),
@@ -196,7 +196,7 @@ describe('a forgotten password', () => {
     expect((await api.smtp.next(ann.email)).subject).toBe('Example: your password was reset')
   })
 
-  test('asked for, says the same of every e-mail, and mails only to enabled accounts', async () => {
+  test('asked for, says the same of every email, and mails only to enabled accounts', async () => {
     const [verified_, waiting, disabled] = [
       await api.newPerson(),
       await api.newPerson(),
@@ -215,7 +215,7 @@ describe('a forgotten password', () => {
     expect(recipients.toSorted()).toEqual([verified_.email, waiting.email].toSorted())
   })
 
-  test('is found by the e-mail in any spelling', async () => {
+  test('is found by the email in any spelling', async () => {
     const ann = await api.newPerson()
     await api.call('forgotPassword', { email: `  ${ann.email.toUpperCase()} ` })
     expect(await reset(await nextToken(ann.email))).toBe(204)
@@ -266,7 +266,7 @@ describe('a forgotten password', () => {
   test.each([
     { name: 'too short', password: () => 'short' },
     { name: 'too common', password: () => 'password123' },
-    { name: 'made of the e-mail', password: ({ email }: Person) => email },
+    { name: 'made of the email', password: ({ email }: Person) => email },
     { name: 'the name of the product', password: () => 'Example2026' },
     { name: 'of another type', password: () => ({ $ne: null }) },
   ])('is not replaced by one that is $name, and the link stays good', async ({ password }) => {
@@ -290,7 +290,7 @@ describe('a forgotten password', () => {
     expect(await reset(token)).toBe(204)
   })
 
-  test('is not replaced by a link that verifies an e-mail, which stays good', async () => {
+  test('is not replaced by a link that verifies an email, which stays good', async () => {
     const ann = await api.newPerson()
     expect(await reset(ann.confirmation)).toBe(INVALID)
     expect(await login(ann.email, PASSWORD)).toBe(200)
@@ -317,7 +317,7 @@ describe('a forgotten password', () => {
     })
   })
 
-  test('replaced, verifies the e-mail that the link was sent to', async () => {
+  test('replaced, verifies the email that the link was sent to', async () => {
     const ann = await api.newPerson()
     await reset(await forget(ann.email))
     expect(await verified(ann)).toBe(true)
@@ -332,7 +332,7 @@ describe('a forgotten password', () => {
     expect(await login(ann.email, NEW)).toBe(200)
   })
 
-  test('and an e-mail to verify: their tokens are not in the database', async () => {
+  test('and an email to verify: their tokens are not in the database', async () => {
     const ann = await api.newPerson()
     const tokens = [ann.confirmation, await forget(ann.email)]
     const text = JSON.stringify(await stored(ann.email))

@@ -1,6 +1,6 @@
 /**
- * Registration where a login needs a verified e-mail (EMAIL_VERIFICATION=required), and where nobody shall learn which
- * e-mails have an account (REGISTRATION=private).
+ * Registration where a login needs a verified email (EMAIL_VERIFICATION=required), and where nobody shall learn which
+ * emails have an account (REGISTRATION=private).
  */
 import type * as Support from '../support/account.ts'
 import { onDatabase } from '../support/database.ts'
@@ -40,7 +40,7 @@ const stored = (email: string) =>
 /** How an answer looks to somebody who is looking for a difference; each has an id of its own in a deployment. */
 const seen = ({ status, body, headers }: Awaited<ReturnType<Api['call']>>) => ({ status, body, headers })
 
-describe('where a login needs a verified e-mail', () => {
+describe('where a login needs a verified email', () => {
   beforeAll(() => start({ EMAIL_VERIFICATION: 'required', REGISTRATION: 'open' }))
   afterAll(() => api.stop())
 
@@ -78,7 +78,7 @@ describe('where a login needs a verified e-mail', () => {
     expect(await login(email)).toMatchObject({ status: 200 })
   })
 
-  test('a link that resets the password verifies the e-mail too', async () => {
+  test('a link that resets the password verifies the email too', async () => {
     const email = newEmail()
     await register(email)
     await api.smtp.next(email)
@@ -88,13 +88,13 @@ describe('where a login needs a verified e-mail', () => {
     expect(await login(email, OTHER)).toMatchObject({ status: 200 })
   })
 
-  test('an e-mail that is taken is a 409, as elsewhere', async () => {
+  test('an email that is taken is a 409, as elsewhere', async () => {
     const email = newEmail()
     await register(email)
     expect(await register(email)).toMatchObject({ status: 409, code: 'email_taken' })
   })
 
-  test('a disabled account hears nothing of its e-mail', async () => {
+  test('a disabled account hears nothing of its email', async () => {
     const email = newEmail()
     await register(email)
     await onDatabase(process.env['DB']!, (database) =>
@@ -112,7 +112,7 @@ describe('where a login needs a verified e-mail', () => {
 describe('private registration', () => {
   beforeAll(() => start({ EMAIL_VERIFICATION: 'optional', REGISTRATION: 'private' }))
 
-  /** An account whose e-mail is verified. */
+  /** An account whose email is verified. */
   const newAccount = async () => {
     const email = newEmail()
     await register(email)
@@ -120,7 +120,7 @@ describe('private registration', () => {
     return email
   }
 
-  test('answers the same for a new e-mail, one that waits and one that is taken, and mails its owner', async () => {
+  test('answers the same for a new email, one that waits and one that is taken, and mails its owner', async () => {
     const [taken, fresh] = [await newAccount(), newEmail()]
     const answers = [await register(fresh), await register(fresh), await register(taken)]
     expect(answers[0]!.status).toBe(202)
@@ -141,7 +141,7 @@ describe('private registration', () => {
     { name: 'a common password', json: { password: 'password123' } },
     { name: 'an empty name', json: { name: '' } },
     { name: 'an unknown field', json: { roles: ['admin'] } },
-  ])('answers the same to $name, whosoever the e-mail is', async ({ json }) => {
+  ])('answers the same to $name, whosoever the email is', async ({ json }) => {
     const [taken, fresh] = [await newAccount(), newEmail()]
     const answers = []
     for (const email of [taken, fresh])
@@ -157,7 +157,7 @@ describe('private registration', () => {
     expect(await count('sessions')).toBe(before)
   })
 
-  test('refuses a login before the e-mail is verified as it refuses a wrong password', async () => {
+  test('refuses a login before the email is verified as it refuses a wrong password', async () => {
     const email = newEmail()
     await register(email)
     const { token } = await api.smtp.next(email)
@@ -173,7 +173,7 @@ describe('private registration', () => {
     expect(await login(email)).toMatchObject({ status: 200 })
   })
 
-  test('keeps what the first has chosen, however often others register the e-mail', async () => {
+  test('keeps what the first has chosen, however often others register the email', async () => {
     const email = newEmail()
     await register(email)
     const before = await stored(email)
@@ -197,7 +197,7 @@ describe('private registration', () => {
     expect((await api.call('me', undefined, person)).body).toMatchObject({ name: 'Ann', emailVerified: true })
   })
 
-  test('lets the owner of an e-mail that somebody else has registered in, by a new password', async () => {
+  test('lets the owner of an email that somebody else has registered in, by a new password', async () => {
     const email = newEmail()
     await register(email, 'the password of Eve', 'Eve')
     await register(email)
@@ -221,7 +221,7 @@ describe('private registration', () => {
     expect(subjects).toContain('You already have an account with Example')
   })
 
-  test('shows nobody in the public list before the e-mail is verified', async () => {
+  test('shows nobody in the public list before the email is verified', async () => {
     const [taken, fresh] = [await newAccount(), newEmail()]
     for (const email of [taken, fresh]) await register(email, PASSWORD, `Mallory ${email}`)
     const names = async () =>

@@ -156,7 +156,7 @@ describe('the enrolment', () => {
     return person
   }
 
-  test('needs a verified e-mail: who has registered with another’s could lock that person out for good', async () => {
+  test('needs a verified email: who has registered with another’s could lock that person out for good', async () => {
     const ann = await api.newPerson()
     expect(await start(ann)).toMatchObject({ status: 403, code: 'email_not_verified' })
   })

@@ -67,15 +67,15 @@ describe('POST /register', () => {
   })
 
   test.each([
-    { name: 'a taken e-mail', json: ann, status: 409, code: 'email_taken' },
+    { name: 'a taken email', json: ann, status: 409, code: 'email_taken' },
     {
-      name: 'the same e-mail in fullwidth and capitals',
+      name: 'the same email in fullwidth and capitals',
       json: { ...ann, email: 'ＡＮＮ@Example.COM ' },
       status: 409,
       code: 'email_taken',
     },
     {
-      name: 'an operator for an e-mail',
+      name: 'an operator for an email',
       json: { ...ann, email: { $ne: null } },
       status: 400,
       code: 'invalid_request',
@@ -130,7 +130,7 @@ describe('POST /register', () => {
 })
 
 describe('POST /login', () => {
-  test('answers 200 with a session, however the e-mail is spelt', async () => {
+  test('answers 200 with a session, however the email is spelt', async () => {
     const result = await login(request({ json: { email: '  ANN@example.com', password: ann.password } }))
     expect(result.statusCode).toBe(200)
     expect((await callMe(bodyOf(result).token)).statusCode).toBe(200)
@@ -158,7 +158,7 @@ describe('POST /login', () => {
       code: 'invalid_credentials',
     },
     {
-      name: 'an unknown e-mail',
+      name: 'an unknown email',
       json: { email: 'nobody@example.com', password: ann.password },
       status: 401,
       code: 'invalid_credentials',
@@ -170,7 +170,7 @@ describe('POST /login', () => {
       code: 'invalid_credentials',
     },
     {
-      name: 'an operator for an e-mail (the tutorial let it in)',
+      name: 'an operator for an email (the tutorial let it in)',
       json: { email: { $ne: null }, password: ann.password },
       status: 400,
       code: 'invalid_request',
@@ -182,7 +182,7 @@ describe('POST /login', () => {
       code: 'invalid_request',
     },
     {
-      name: 'an array for an e-mail',
+      name: 'an array for an email',
       json: { email: [ann.email], password: ann.password },
       status: 400,
       code: 'invalid_request',
@@ -194,7 +194,7 @@ describe('POST /login', () => {
     expect(await count('sessions')).toBe(before)
   })
 
-  test('unknown e-mail, wrong password and disabled account answer alike, to the letter', async () => {
+  test('unknown email, wrong password and disabled account answer alike, to the letter', async () => {
     await register(request({ json: { ...ann, email: 'off@example.com' } }))
     await onDatabase(DB, (database) =>
       database.collection('users').updateOne({ email: 'off@example.com' }, { $set: { disabled: true } }),

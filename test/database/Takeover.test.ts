@@ -1,5 +1,5 @@
 /**
- * Somebody has been in an account, with its password and a session, or has registered it with another person's e-mail:
+ * Somebody has been in an account, with its password and a session, or has registered it with another person's email:
  * nothing that they have prepared works once its owner has it back.
  */
 import { type Api, PASSWORD, type Person, startAccounts } from '../support/account.ts'
@@ -32,7 +32,7 @@ test.each([
     change: (owner: Person) =>
       api.call('changeMyPassword', { currentPassword: PASSWORD, newPassword: NEW }, owner),
   },
-])('a change of the e-mail that was asked for is void when the password is $name', async ({ change }) => {
+])('a change of the email that was asked for is void when the password is $name', async ({ change }) => {
   const person = await api.newPerson()
   const email = `thief-${person.email}`
   await api.call('changeMyEmail', { email, currentPassword: PASSWORD }, person)
@@ -58,7 +58,7 @@ test('a stolen session gives a handful of guesses of the password, from however 
   expect((await api.call('logoutAll', undefined, owner)).status).toBe(204)
 })
 
-test('a stolen session and the password do not change the e-mail where the second factor is on', async () => {
+test('a stolen session and the password do not change the email where the second factor is on', async () => {
   const person = await api.newPerson()
   const { code } = await api.withApp(person)
   const ask = (more: object) =>

@@ -19,7 +19,7 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const NEW = 'another horse on the sun'
 
-/** The defaults of one e-mail and of mails; other numbers than the defaults for the rest, so that it is the setting that counts. */
+/** The defaults of one email and of mails; other numbers than the defaults for the rest, so that it is the setting that counts. */
 const LIMITS = {
   loginsPerAddress: 60,
   confirmationFailures: 6,
@@ -99,7 +99,7 @@ function exceeded(): () => string[] {
       .map(([, details]) => (details as { limit: string }).limit)
 }
 
-describe('failed logins with one e-mail from one address', () => {
+describe('failed logins with one email from one address', () => {
   test('wait after the fifth for 1 s, 2 s, 4 s and so on up to 15 min, exactly as long as Retry-After says', async () => {
     const { email } = await api.newPerson()
     const address = newAddress()
@@ -144,7 +144,7 @@ describe('failed logins with one e-mail from one address', () => {
     expect(await attempt(email, address, PASSWORD)).toBe('wait 1')
   })
 
-  test('are those of this e-mail', async () => {
+  test('are those of this email', async () => {
     const [ann, bob] = [await api.newPerson(), await api.newPerson()]
     const address = newAddress()
     await times(5, () => attempt(ann.email, address))
@@ -155,7 +155,7 @@ describe('failed logins with one e-mail from one address', () => {
   test.each([
     { name: 'spaces and capitals', spelling: (email: string) => ` ${email.toUpperCase()} ` },
     { name: 'full-width letters', spelling: (email: string) => email.replace('p', '\uff50') },
-  ])('are the same however the e-mail is spelt: $name', async ({ spelling }) => {
+  ])('are the same however the email is spelt: $name', async ({ spelling }) => {
     const { email } = await api.newPerson()
     const address = newAddress()
     await times(5, (index) => attempt(index % 2 ? email : spelling(email), address))
@@ -260,7 +260,7 @@ describe('with a second factor', () => {
   })
 })
 
-describe('logins with one e-mail from anywhere', () => {
+describe('logins with one email from anywhere', () => {
   test('are a hundred an hour, right and wrong, and then nobody logs in until the hour is over', async () => {
     const { email } = await api.newPerson()
     const hits = exceeded()
@@ -287,7 +287,7 @@ describe('logins with one e-mail from anywhere', () => {
 })
 
 describe('failed logins from one address', () => {
-  test('are limited over all e-mails, an IPv6 network of 64 bits being one', async () => {
+  test('are limited over all emails, an IPv6 network of 64 bits being one', async () => {
     const { email } = await api.newPerson()
     const guess = (index: number) => attempt(`nobody${index}@example.com`, `2001:db8:1:1::${index}`)
     const hits = exceeded()
@@ -299,7 +299,7 @@ describe('failed logins from one address', () => {
     expect(await attempt(email, '2001:db8:1:1::1', PASSWORD)).toBe(200)
   })
 
-  test('leave no counters of the e-mails that are refused: the database cannot be filled', async () => {
+  test('leave no counters of the emails that are refused: the database cannot be filled', async () => {
     const address = newAddress()
     await times(60, (index) => attempt(`nobody${index}@example.com`, address))
     const before = await counters((collection) => collection.countDocuments())
@@ -349,7 +349,7 @@ test('whether there is an account shows in no 429: not by its status, its body, 
   for (const trace of others) expect(trace).toEqual(first)
 })
 
-describe('the owner of an e-mail that is guessed from a thousand addresses', () => {
+describe('the owner of an email that is guessed from a thousand addresses', () => {
   /** Until nobody can log in any more, from the owner's address too. */
   async function flood(email: string, address: string) {
     await times(6, () => attempt(email, address))
@@ -630,7 +630,7 @@ describe('a refresh token that came too often', () => {
   })
 })
 
-describe('mails of one kind to one e-mail', () => {
+describe('mails of one kind to one email', () => {
   /** Asks for a link, each time from another address; how many mails have come of it. */
   const ask = async (email: string) => {
     const before = api.smtp.waiting(email)

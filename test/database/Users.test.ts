@@ -33,7 +33,7 @@ afterAll(async () => {
   await dropDatabase(DB)
 })
 
-test('shows id, name and createdAt, and nothing else: no e-mail, no hash', async () => {
+test('shows id, name and createdAt, and nothing else: no email, no hash', async () => {
   const { statusCode, body } = await list({})
   expect(statusCode).toBe(200)
   expect(body[0]).toEqual({ id: idOf(0), name: 'User 0', createdAt: expect.any(String) })

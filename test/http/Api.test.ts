@@ -197,7 +197,7 @@ test.each([{ path: '/register' }, { path: '/login' }, { path: '/me' }, { path: '
   },
 )
 
-test('the log holds the two lines of the connection, whose doing each line is, and no password, token or e-mail', async () => {
+test('the log holds the two lines of the connection, whose doing each line is, and no password, token or email', async () => {
   const { token } = await jsonOf(post('/login', { email: ann.email, password: ann.password }))
   const [, output] = (await api.output()).split('The API is at')[1]!.split('/users\n') as [string, string]
   // A mail that nobody sends is printed, for who develops here.

@@ -49,7 +49,7 @@ const failed = async (userId: string) =>
 describe('without SMTP_URL', () => {
   beforeAll(use('bareApi'))
 
-  test('a registration writes its mail as text and HTML and prints the link, whose token verifies the e-mail', async () => {
+  test('a registration writes its mail as text and HTML and prints the link, whose token verifies the email', async () => {
     const email = 'ann@example.com'
     expect(await register(email)).toMatchObject({ status: 201 })
     const printed = /^Mail to ann@example\.com, "Confirm your email address for Auth": (\S+)$/m

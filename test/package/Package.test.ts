@@ -187,7 +187,7 @@ test('the zips work together: register, log in, authorize, /me, /users, discover
   )
 })
 
-test('the zips work together: a mail is handed over, sent, and its link verifies the e-mail', async () => {
+test('the zips work together: a mail is handed over, sent, and its link verifies the email', async () => {
   const bea = { name: 'Bea', email: 'bea@example.com', password: 'a horse on the moon' }
   const smtp = await startSmtp()
   const mail = startContainer(built, 'mail', { DB, SMTP_URL: smtp.url })

@@ -116,7 +116,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   }
 
   let people = 0
-  /** A new user who has just registered, with the mail to confirm the e-mail. */
+  /** A new user who has just registered, with the mail to confirm the email. */
   const newPerson = async (email = `person${++people}-${process.pid}@example.com`, name = 'Ann') => {
     const { status, body } = await call('register', { name, email, password: PASSWORD })
     if (status !== 201) throw new Error(`register answers ${status}`)
@@ -127,7 +127,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   const signIn = async (email: string, password = PASSWORD) =>
     signedIn(email, (await call('login', { email, password })).body)
 
-  /** Sets an authenticator app up for somebody, whose e-mail it confirms before. */
+  /** Sets an authenticator app up for somebody, whose email it confirms before. */
   const withApp = async (person: Person & { confirmation: string }) => {
     await call('verifyEmail', { token: person.confirmation })
     const { body } = await call('startTotp', { currentPassword: PASSWORD }, person)
@@ -157,7 +157,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     /** The lines of the log so far. */
     logged: logs.lines,
     /**
-     * What is in the log and must not be: passwords, tokens, codes and e-mails of all requests, answers and mails so far,
+     * What is in the log and must not be: passwords, tokens, codes and emails of all requests, answers and mails so far,
      * and whatever else is given.
      */
     secretsInLog: (more: Iterable<string> = []) => {

@@ -83,7 +83,7 @@ async function start(folder: string, environment: NodeJS.ProcessEnv) {
 /** A kind of request, of which no answer and no time may differ from those of the others. */
 interface Kind {
   name: string
-  /** E-mails for as many requests; each is asked about once, as by who goes through a list of them. */
+  /** Emails for as many requests; each is asked about once, as by who goes through a list of them. */
   emails: (count: number) => string[] | Promise<string[]>
   body: (email: string) => object
   /** Whether somebody gets a mail. */
@@ -104,11 +104,11 @@ const accounts =
     return emails
   }
 
-test('a login: unknown e-mail, wrong password, disabled account', async () => {
+test('a login: unknown email, wrong password, disabled account', async () => {
   const right = (email: string) => ({ email, password: PASSWORD })
   const wrong = (email: string) => ({ email, password: OTHER_PASSWORD })
   const found = await differences(openApi, '/login', 200, [
-    { name: 'unknown e-mail', emails: strangers, body: right },
+    { name: 'unknown email', emails: strangers, body: right },
     { name: 'wrong password', emails: accounts(), body: wrong },
     // With the cheapest hash of another system.
     {
@@ -120,38 +120,38 @@ test('a login: unknown e-mail, wrong password, disabled account', async () => {
   expect(found).toEqual([])
 }, 600_000)
 
-test('a forgotten password: unknown and known e-mail', async () => {
+test('a forgotten password: unknown and known email', async () => {
   const body = (email: string) => ({ email })
   const found = await differences(openApi, '/password/forgot', 200, [
-    { name: 'unknown e-mail', emails: strangers, body },
-    { name: 'known e-mail', emails: accounts(), body, mail: true },
+    { name: 'unknown email', emails: strangers, body },
+    { name: 'known email', emails: accounts(), body, mail: true },
   ])
   expect(found).toEqual([])
 }, 600_000)
 
-test('another mail that confirms an e-mail: unknown and known e-mail', async () => {
+test('another mail that confirms an email: unknown and known email', async () => {
   const body = (email: string) => ({ email })
   const found = await differences(openApi, '/email/verify/resend', 100, [
-    { name: 'unknown e-mail', emails: strangers, body },
-    { name: 'known e-mail', emails: accounts(), body, mail: true },
+    { name: 'unknown email', emails: strangers, body },
+    { name: 'known email', emails: accounts(), body, mail: true },
   ])
   expect(found).toEqual([])
 }, 600_000)
 
-test('a private registration: new and taken e-mail', async () => {
+test('a private registration: new and taken email', async () => {
   const body = (email: string) => ({ email, name: 'Ann', password: PASSWORD })
   const found = await differences(privateApi, '/register', 60, [
-    { name: 'new e-mail', emails: strangers, body, mail: true },
-    { name: 'taken e-mail', emails: accounts(), body, mail: true },
+    { name: 'new email', emails: strangers, body, mail: true },
+    { name: 'taken email', emails: accounts(), body, mail: true },
   ])
   expect(found).toEqual([])
 }, 600_000)
 
-// Who registers with somebody's e-mail and then logs in would know whether it was taken.
-test('a login after it: new and taken e-mail', async () => {
+// Who registers with somebody's email and then logs in would know whether it was taken.
+test('a login after it: new and taken email', async () => {
   const found = await differences(privateApi, '/login', 60, [
-    { name: 'new e-mail', emails: accounts(), body: (email) => ({ email, password: PASSWORD }) },
-    { name: 'taken e-mail', emails: accounts(), body: (email) => ({ email, password: OTHER_PASSWORD }) },
+    { name: 'new email', emails: accounts(), body: (email) => ({ email, password: PASSWORD }) },
+    { name: 'taken email', emails: accounts(), body: (email) => ({ email, password: OTHER_PASSWORD }) },
   ])
   expect(found).toEqual([])
 }, 600_000)

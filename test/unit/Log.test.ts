@@ -8,7 +8,7 @@ const duplicate = Object.assign(
 )
 
 test.each([
-  { name: 'the e-mail of a duplicate key', error: duplicate, secret: 'ann@example.com' },
+  { name: 'the email of a duplicate key', error: duplicate, secret: 'ann@example.com' },
   {
     name: 'the password of a connection string',
     error: new Error('cannot reach mongodb://ann:s3cret@db.example.com/auth'),

@@ -1,5 +1,5 @@
 /**
- * The user's fields as requests bring them, one spelling of each e-mail, and who sees what.
+ * The user's fields as requests bring them, one spelling of each email, and who sees what.
  */
 import * as z from 'zod/mini'
 import { adminView, fields, normaliseEmail, ownView, publicView } from '../../user/User.ts'
@@ -77,7 +77,7 @@ describe('a name', () => {
   })
 })
 
-describe('an e-mail', () => {
+describe('an email', () => {
   const NO = 'refused: must be an email address'
   /** 191 characters, in the longest labels that there are. */
   const domain = Array.from({ length: 3 }, () => 'd'.repeat(63)).join('.')

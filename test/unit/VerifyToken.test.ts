@@ -95,7 +95,7 @@ describe('the policy of a user', () => {
 })
 
 test.each([true, false])(
-  'the answer names the user and gives handlers scalars only, since API Gateway refuses others; the e-mail is verified: %s',
+  'the answer names the user and gives handlers scalars only, since API Gateway refuses others; the email is verified: %s',
   async (emailVerified) => {
     const token = tokenOf(['user', 'admin'], new Date(), emailVerified)
     const { principalId, context } = await handler(authorizerEvent(token))
