@@ -1,5 +1,5 @@
 /**
- * A real MongoDB of one's own on a loopback port, for the laptop and the tests. It ends with the process.
+ * Runs a real MongoDB on a loopback port, for local development and the tests. It ends with the process.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -10,17 +10,17 @@ import { MongoInstance } from 'mongodb-memory-server-core'
 import { findMongod } from './Mongod.ts'
 import { freePort, isFree } from './Ports.ts'
 
-/** Where the data of `npm start` are, and the name of the database in it. */
+/** The data folder of `npm start`, and the name of the database in it. */
 export const LOCAL_FOLDER = join('.dev', 'db')
 export const DATABASE_NAME = 'auth'
 
 const LOOPBACK = '127.0.0.1'
-/** How long the mongod of a start before may take to end, in milliseconds. */
+/** How long to wait for the mongod of an earlier start to end, in milliseconds. */
 const PATIENCE = 4_000
-/** Beside the data: the connection string, for the commands that run beside the API. */
+/** A file next to the data with the connection string, for commands that run while the API runs. */
 const URI_FILE = 'uri'
 
-// It reads mongod's JSON log as if every chunk were one line, and dies of the first that is not.
+// The library parses each chunk of mongod's JSON log as one line, and crashes on the first one that is not.
 const prototype = MongoInstance.prototype as unknown as { checkErrorInLine: (line: string) => void }
 const { checkErrorInLine } = prototype
 prototype.checkErrorInLine = function (chunk) {
@@ -28,17 +28,17 @@ prototype.checkErrorInLine = function (chunk) {
 }
 
 /**
- * @param report is told what takes a while
- * @param folder where the data are, kept across starts; a temporary one when left out
+ * @param report receives a message about each slow step
+ * @param folder the data folder, which is kept across starts. Defaults to a temporary folder
  * @returns the connection string without a database name
- * @throws Error with a sentence when there is no mongod, or when the data are in use
+ * @throws Error with a message for the user if there is no mongod, or if the data is in use
  */
 export async function startDatabase(
   report: (line: string) => void,
   folder?: string,
 ): Promise<{ uri: string; stop: () => Promise<void> }> {
   const systemBinary = await findMongod(report)
-  // Any version does.
+  // Any version will do.
   process.env['MONGOMS_SYSTEM_BINARY_VERSION_CHECK'] ??= 'false'
   const dbPath = folder ?? mkdtempSync(join(tmpdir(), 'mongod-'))
   mkdirSync(dbPath, { recursive: true })
@@ -54,11 +54,11 @@ export async function startDatabase(
   }
 
   const { mongodProcess, killerProcess } = mongod
-  // It serves, but is no reason to stay: when a start fails for another reason, the process must end.
+  // It must not keep the process alive: if the start fails for another reason, the process ends.
   mongodProcess?.unref()
   for (const stream of [mongodProcess?.stdout, mongodProcess?.stderr]) (stream as Socket | undefined)?.unref()
-  // The library's watcher ends the mongod within two seconds of our death, even by SIGKILL; this is for a clean
-  // exit, which should leave nothing behind for even that long.
+  // The library's watcher ends mongod within two seconds of our end, even after SIGKILL. This handles a clean exit,
+  // which should leave nothing behind even for that long.
   process.once('exit', () => {
     mongodProcess?.kill('SIGTERM')
     killerProcess?.kill('SIGKILL')
@@ -76,7 +76,7 @@ export async function startDatabase(
   }
 }
 
-/** As startDatabase, but where the one of this folder runs already, that one, and stopping leaves it running. */
+/** Like startDatabase, but uses the database of this folder if it is already running, and then leaves it running. */
 export async function useDatabase(
   report: (line: string) => void,
   folder: string,

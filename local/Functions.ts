@@ -1,7 +1,8 @@
 /**
- * Runs the functions of `sls offline`. serverless-offline gives each function, and each request beside another one,
- * a thread with its own copy of every library: 20 MB each. Here they share one thread. As on Lambda, a container
- * serves one request at a time, keeps its modules' state between requests, and has its own environment.
+ * Runs the functions of `sls offline`. serverless-offline starts a thread for each function, and another one for each
+ * concurrent request, with its own copy of every library: 20 MB each. Here, all functions share one thread. As on
+ * Lambda, a container serves one request at a time, keeps the state of its modules between requests, and has its own
+ * environment.
  */
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
@@ -9,7 +10,7 @@ import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 
-/** What is used of a function's definition in serverless.yml. */
+/** The part of a function's definition in serverless.yml that is used here. */
 export interface Definition {
   name: string
   handler: string
@@ -18,10 +19,10 @@ export interface Definition {
   environment?: Record<string, unknown>
 }
 
-/** What the thread (thread.mjs) is asked to do. */
+/** A call that the thread (thread.mjs) makes. */
 export interface Call {
   id: string
-  /** The same one finds the same modules. */
+  /** Calls with the same container share their modules. */
   container: string
   file: string
   handler: string
@@ -34,12 +35,12 @@ export interface Call {
 
 const THREAD = join(process.cwd(), 'local', 'thread.mjs')
 
-/** How many requests a function serves at the same time: more would only slow each other down on a laptop. */
+/** How many requests a function serves at the same time. More would only slow each other down on a laptop. */
 const CONTAINERS = 6
-/** How long a request waits for a container, in milliseconds: API Gateway gives up after 29 s. */
+/** How long a request waits for a container, in milliseconds. API Gateway gives up after 29 s. */
 const PATIENCE = 20_000
 
-/** All containers are busy, and stayed so. Lambda says the same when its concurrency is used up. */
+/** All containers stayed busy. Lambda answers the same when its concurrency is used up. */
 export class Throttled extends Error {}
 
 interface Pool {
@@ -54,8 +55,8 @@ export class Functions {
   readonly #print: (line: string) => void
 
   /**
-   * @param provider what holds for all functions
-   * @param print gets every line that a function writes
+   * @param provider the settings of all functions
+   * @param print receives every line that a function writes
    */
   constructor(
     provider: Pick<Definition, 'memorySize' | 'timeout' | 'environment'> & { region: string },
@@ -65,15 +66,15 @@ export class Functions {
     this.#print = print
   }
 
-  /** Loads what most functions import, before the first request needs it. */
+  /** Loads what most functions import before the first request needs it. */
   preload(threadName: string, modules: string[]): void {
     this.#threadOf(threadName).preload(modules)
   }
 
   /**
    * Runs a function once.
-   * @param folder of the bundles
-   * @param thread functions with the same name of a thread share it
+   * @param folder the folder of the bundles
+   * @param thread the name of the thread to run in
    * @throws Throttled, or what the function throws
    */
   async invoke(definition: Definition, folder: string, event: unknown, thread: string): Promise<unknown> {
@@ -88,7 +89,7 @@ export class Functions {
     }
   }
 
-  /** Starts new containers from now on, with the bundles as they are then; the old ones end when they are done. */
+  /** Starts new containers, with the current bundles, for all later calls. The old ones finish their calls and end. */
   renew(): void {
     for (const thread of this.#threads.values()) thread.retire()
     this.#threads.clear()
@@ -106,7 +107,7 @@ export class Functions {
   #poolOf(name: string): Pool {
     let pool = this.#pools.get(name)
     if (!pool) {
-      // The last one comes first, so that a second container starts only when the first is busy.
+      // Used as a stack, so that a second container starts only while the first is busy.
       pool = { free: Array.from({ length: CONTAINERS }, (_, index) => CONTAINERS - index), waiting: [] }
       this.#pools.set(name, pool)
     }
@@ -147,7 +148,7 @@ export class Functions {
       deadline: Date.now() + timeout,
     })
     const expiry = setTimeout(timeout, undefined, { signal: ended.signal }).then(() => {
-      // A handler that does not come back cannot be stopped alone.
+      // A handler that does not return cannot be stopped on its own.
       thread.stop()
       throw new Error('[504] - Lambda timeout.')
     })
@@ -162,7 +163,7 @@ export class Functions {
   #environmentOf({ name, handler, environment }: Definition, memory: number): Record<string, string> {
     const { region } = this.#provider
     const all = {
-      // The credentials of whoever works here.
+      // The developer's own credentials.
       ...Object.fromEntries(Object.entries(process.env).filter(([key]) => key.startsWith('AWS_'))),
       AWS_REGION: region,
       AWS_DEFAULT_REGION: region,
@@ -207,7 +208,7 @@ class Thread {
       env: {},
       stdout: true,
       stderr: true,
-      // Left alone, it would fill 48 MB with what nobody needs any more before it looks.
+      // By default, V8 fills 48 MB with garbage before it collects any.
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     })
     for (const stream of [this.#worker.stdout, this.#worker.stderr]) byLine(stream, print)
@@ -233,7 +234,7 @@ class Thread {
     })
   }
 
-  /** Ends it once nothing runs in it. */
+  /** Ends the thread once no call is running. */
   retire(): void {
     this.#isRetired = true
     if (this.#calls.size === 0) this.stop()

@@ -1,6 +1,6 @@
 /**
- * Makes serverless-offline answer its own errors as API Gateway would: with the GatewayResponses of
- * serverless.yml, and with the CORS origin that is configured instead of the caller's.
+ * Makes serverless-offline answer its own errors as API Gateway does: with the gateway responses of the template, and
+ * with the configured CORS origin instead of the caller's.
  */
 
 export interface GatewayResponse {
@@ -13,7 +13,7 @@ export interface GatewayResponse {
   }
 }
 
-/** What is used of hapi, serverless-offline's server. */
+/** The part of hapi, serverless-offline's server, that is used here. */
 interface Response {
   headers: Record<string, string>
   code: (status: number) => Response
@@ -45,17 +45,17 @@ export interface Server {
   ext: (event: 'onPreResponse', method: (request: Request, toolkit: Toolkit) => unknown) => void
 }
 
-/** API Gateway's name for what went wrong, by hapi's status. */
+/** API Gateway's name of an error, by hapi's status. */
 const responseTypes: Record<number, string> = {
   401: 'UNAUTHORIZED',
   403: 'ACCESS_DENIED',
   413: 'REQUEST_TOO_LARGE',
 }
 
-/** serverless-offline's word for an authorizer's answer that is no policy. */
+/** serverless-offline's message if the authorizer's answer is not a policy. */
 const NO_POLICY = 'No principalId set on the Response'
 
-/** The word of an authorizer for 401; whatever else it throws is a fault. */
+/** What an authorizer throws for a 401. Anything else is a fault. */
 export const UNAUTHORIZED = 'Unauthorized'
 
 export function imitateGatewayResponses(
@@ -68,7 +68,7 @@ export function imitateGatewayResponses(
     if (type) return answer(type, responses, request.info.id, toolkit)
     return toolkit.continue
   })
-  // hapi would send the caller's own origin back; 'ignore' is its word for a plain "*".
+  // hapi would echo the caller's origin. 'ignore' makes it send a plain "*".
   const addRoute = server.route.bind(server)
   const origin = corsOrigin === '*' ? 'ignore' : [corsOrigin]
   server.route = ({ options, ...definition }) => {
@@ -82,14 +82,14 @@ export function imitateGatewayResponses(
   }
 }
 
-/** What the gateway itself has to say, or undefined where a Lambda has answered. */
+/** The type of the gateway's own error, or undefined if a function has answered. */
 function failure({ method, route, response }: Request): string | undefined {
   if (response.isBoom) {
     if (response.message === NO_POLICY) return 'AUTHORIZER_CONFIGURATION_ERROR'
     const status = response.output.statusCode
     return responseTypes[status] ?? (status < 500 ? 'DEFAULT_4XX' : 'DEFAULT_5XX')
   }
-  // serverless-offline's own 404 for a route that is not declared, and its 502 for a Lambda that crashed.
+  // serverless-offline's own 404 for an unknown route, and its 502 for a function that crashed.
   if (route.path === '/{p*}' && method !== 'options') return 'MISSING_AUTHENTICATION_TOKEN'
   return Number(response.statusCode) === 502 ? 'DEFAULT_5XX' : undefined
 }
@@ -101,7 +101,7 @@ function answer(type: string, responses: GatewayResponse[], requestId: string, t
   return response
 }
 
-/** What the gateway itself answers, in the form of a Lambda's answer. */
+/** The gateway's own answer, in the format of a function's answer. */
 export function gatewayAnswer(type: string, responses: GatewayResponse[], requestId: string) {
   const find = (name: string) =>
     responses.find(({ Properties }) => Properties.ResponseType === name)?.Properties

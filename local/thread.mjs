@@ -1,6 +1,6 @@
 /**
- * The worker thread that runs functions (Functions.ts). Every container has its own instance of its bundle and its
- * own environment; what is in node_modules is loaded once for all.
+ * The worker thread that runs functions (Functions.ts). Every container has its own instance of its bundle and its own
+ * environment. node_modules is loaded once for all of them.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { parentPort } from 'node:worker_threads'
@@ -10,7 +10,7 @@ const environments = new AsyncLocalStorage()
 const own = process.env
 const environment = () => environments.getStore() ?? own
 
-// What a function reads, when it loads and later, is its own environment.
+// Makes a function read its own environment, both while it loads and later.
 process.env = new Proxy(own, {
   get: (_, name) => Reflect.get(environment(), name),
   set: (_, name, value) => Reflect.set(environment(), name, String(value)),
@@ -22,7 +22,7 @@ process.env = new Proxy(own, {
 
 /** @param {import('./Functions.ts').Call} call */
 async function run({ container, file, handler, event, context, deadline }) {
-  // The query makes it an instance of its own.
+  // The query gives each container its own instance.
   const module = await import(`${file}?${container}`)
   return module[handler](event, { ...context, getRemainingTimeInMillis: () => deadline - Date.now() })
 }
@@ -44,7 +44,7 @@ parentPort?.on('message', (/** @type {import('./Functions.ts').Call & { modules?
       try {
         parentPort?.postMessage({ id, error })
       } catch {
-        // Not everything that can be thrown can be sent.
+        // Not everything that can be thrown can be cloned.
         parentPort?.postMessage({ id, error: new Error(String(error)) })
       }
     })
