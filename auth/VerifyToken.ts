@@ -32,7 +32,7 @@ const authorizer = atColdStart(() => {
 /**
  * Authorizes a request.
  * @param event contains the Authorization header: `Bearer <jwt>` (RFC 6750 section 2.1), or just the JWT,
- *   which is what the tutorial's clients send
+ *   which some clients send
  * @returns a policy for all routes of the caller's roles. `principalId` and `context.id` are the user's id
  * @throws the string "Unauthorized" for anything but a valid token. API Gateway turns it into a 401
  * @throws Error if it cannot find out whether the token is revoked. For API Gateway, that is an

@@ -48,7 +48,7 @@ export async function startDatabase(
     mongod = await start(systemBinary, dbPath, Date.now() + PATIENCE)
   } catch (error) {
     const sentence = isInUse(error)
-      ? `The local database in ${dbPath} is in use: this API runs already. Stop it, or set DB to another database.`
+      ? `The local database in ${dbPath} is in use: this API is already running. Stop it, or set DB to another database.`
       : `The local database in ${dbPath} did not start: ${(error as Error).message}`
     throw new Error(sentence, { cause: error })
   }

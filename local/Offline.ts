@@ -237,9 +237,19 @@ function requestLine({ method, path, info, response }: Request): string {
   return `${method.toUpperCase()} ${path} ${status} ${info.responded - info.received} ms`
 }
 
+/** What serverless-offline reports as an error for every request without a valid token: the line of the request says 401. */
+const REFUSED = /^Identity Source is null/
+
 const onlyProblems = ({ error, warning }: Log) => {
   const nothing = () => undefined
-  return { error, warning, notice: nothing, info: nothing, verbose: nothing, debug: nothing }
+  return {
+    error: (...text: unknown[]) => REFUSED.test(String(text[0])) || error(...text),
+    warning,
+    notice: nothing,
+    info: nothing,
+    verbose: nothing,
+    debug: nothing,
+  }
 }
 
 /** Prints a developer's own output, and the errors of the structured log as one line each. */

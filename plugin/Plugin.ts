@@ -139,20 +139,30 @@ export class AuthPlugin {
       const secrets = await this.#orError(() => this.#read(service.provider.stage))
       if (!secrets.get('DB')) this.#database = startLocalDatabase(serviceDir, this.#write)
     }
-    // Lets the database start meanwhile.
-    await setImmediate()
-    await this.#orError(() => {
-      const files = [
-        ...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler))),
-      ]
-      const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
-      const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
-      completeFunctions(service, (file) => modules.get(file))
-    })
+    try {
+      // Lets the database start meanwhile.
+      await setImmediate()
+      await this.#orError(() => this.#completeFunctions())
+    } catch (error) {
+      // Otherwise, the database would keep the process alive.
+      await this.#database?.then(
+        ({ stop }) => stop(),
+        () => undefined,
+      )
+      throw error
+    }
     service.resources = {
       ...service.resources,
       Resources: { ...service.resources?.Resources, ...gatewayResponses(service.custom.cors.origin) },
     }
+  }
+
+  #completeFunctions(): void {
+    const { service, serviceDir } = this.#serverless
+    const files = [...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler)))]
+    const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
+    const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
+    completeFunctions(service, (file) => modules.get(file))
   }
 
   /** Stops a deployment if its settings cannot work. `sls package` only warns. */

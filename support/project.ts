@@ -2,7 +2,16 @@
  * Copies of the project, and the commands of a user in them.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../local/Ports.ts'
@@ -11,33 +20,21 @@ import { until } from './until.ts'
 const ROOT = process.cwd()
 const TSX = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs')
 const SERVERLESS = join(ROOT, 'node_modules', '.bin', 'serverless')
-/** What `git clone` and `npm ci` would leave of it, without the tests. */
-const PARTS = [
-  'account',
-  'api',
-  'auth',
-  'commands',
-  'lib',
-  'local',
-  'mail',
-  'plugin',
-  'throttle',
-  'user',
-  'db.ts',
-  'package.json',
-  'serverless.yml',
-  'tsconfig.json',
-]
+/** What a copy leaves out: secrets and data, what is installed or built, and what no command needs. */
+const LEFT_OUT =
+  /^(\..*|node_modules|coverage|test|support|bench|docs|examples|secrets.*\.json|.*\.md|.*lock\.json)$/
 
 /** A copy without secrets and data, in a folder of its own. */
 export function copyProject(): { folder: string; remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'auth-test-'))
-  for (const part of PARTS) cpSync(join(ROOT, part), join(folder, part), { recursive: true })
+  for (const part of readdirSync(ROOT)) {
+    if (!LEFT_OUT.test(part)) cpSync(join(ROOT, part), join(folder, part), { recursive: true })
+  }
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'), 'junction')
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }) }
 }
 
-/** Takes all functions but some out of a copy, where which there are does not matter: to bundle all of them takes long. */
+/** Removes all functions but some from a copy, because bundling all of them takes long. */
 export function keepFunctions(folder: string, names: string[]): void {
   writeFileSync(
     join(folder, 'few.mjs'),

@@ -2,7 +2,7 @@
  * Starting and stopping on a laptop: secrets, ports and the local database.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../../local/Ports.ts'
 import { sharedApi } from '../support/shared.ts'
@@ -98,7 +98,7 @@ describe('a start with nothing set', () => {
     const second = sls(project.folder, ['offline', '--httpPort', String(await freePort('localhost'))])
     expect(await second.exit).toBe(1)
     expect(second.output()).toMatch(
-      /The local database in \S+ is in use: this API runs already\. Stop it, or set DB/,
+      /The local database in \S+ is in use: this API is already running\. Stop it, or set DB/,
     )
     expect(second.output()).not.toMatch(/^\s+at /m)
     const other = await sharedApi('bareApi')
@@ -110,3 +110,20 @@ describe('a start with nothing set', () => {
     await nothingLeft(again)
   }, 180_000)
 })
+
+test('a start that is refused while its database starts ends, and leaves nothing behind', async () => {
+  const { folder, remove } = copyProject()
+  try {
+    const yaml = join(folder, 'serverless.yml')
+    const open = readFileSync(yaml, 'utf8').replace('path: me, authorizer: *authorizer', 'path: me')
+    writeFileSync(yaml, open)
+    const refused = sls(folder, ['offline', '--httpPort', String(await freePort('localhost'))])
+    expect(await refused.exit).toBe(1)
+    expect(refused.output()).toContain(
+      'GET /me declares a role, so it needs the authorizer in serverless.yml.',
+    )
+    await until(() => processesWith(folder).length === 0, 'no process of the refused start')
+  } finally {
+    remove()
+  }
+}, 60_000)
