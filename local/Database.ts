@@ -102,10 +102,13 @@ async function start(systemBinary: string, dbPath: string, until: number): Promi
       instance: { ip: LOOPBACK, port, dbPath, storageEngine: 'wiredTiger' },
     })
   } catch (error) {
-    if (!isInUse(error) || Date.now() > until) throw error
+    if (!(isInUse(error) || isPortTaken(error)) || Date.now() > until) throw error
     await setTimeout(300)
     return start(systemBinary, dbPath, until)
   }
 }
 
 const isInUse = (error: unknown) => /DBPathInUse/.test(String(error))
+
+/** Somebody else took the port after it was found free. */
+const isPortTaken = (error: unknown) => /Port "?\d+"? already in use/.test(String(error))
