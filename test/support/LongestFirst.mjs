@@ -1,4 +1,4 @@
-/** Jest's order of files, but those that start processes first: they take longest, also where no earlier run is known. */
+/** Jest's order of files, but the longest first, even if no earlier run is known: they start processes, or wait. */
 import TestSequencer from '@jest/test-sequencer'
 
 export default class LongestFirst extends TestSequencer {
@@ -9,7 +9,12 @@ export default class LongestFirst extends TestSequencer {
   async sort(tests) {
     // oxlint-disable-next-line unicorn/no-array-sort -- a method of this class
     const ordered = await super.sort(tests)
-    const startsProcesses = ({ path = '' }) => Number(/[/\\]test[/\\](http|package)[/\\]/.test(path))
-    return ordered.toSorted((a, b) => startsProcesses(b) - startsProcesses(a))
+    const isLong = ({ path = '' }) =>
+      Number(
+        /[/\\]test[/\\](http[/\\]|package[/\\]|unit[/\\]Keys|database[/\\](Throttle|Outage|Silence))/.test(
+          path,
+        ),
+      )
+    return ordered.toSorted((a, b) => isLong(b) - isLong(a))
   }
 }
