@@ -21,5 +21,5 @@ export default {
   testTimeout: 120_000,
   // What is deployed; only `npm run test:coverage` measures, and what runs in other processes does not count.
   collectCoverageFrom: ['{account,api,auth,lib,mail,throttle,user}/**/*.ts', 'db.ts'],
-  coverageThreshold: { global: { statements: 95, branches: 88, functions: 93, lines: 96 } },
+  coverageThreshold: { global: { statements: 97, branches: 93, functions: 97, lines: 98 } },
 }

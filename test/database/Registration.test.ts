@@ -176,8 +176,9 @@ describe('private registration', () => {
   test('keeps what the first has chosen, however often others register the email', async () => {
     const email = newEmail()
     await register(email)
-    const before = await stored(email)
     const { token } = await api.smtp.next(email)
+    await api.mailFunction.settled()
+    const before = await stored(email)
     await register(email, OTHER, 'Eve')
     await register(email.toUpperCase(), OTHER, 'Eve')
     await api.mailFunction.settled()
