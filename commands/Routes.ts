@@ -10,7 +10,7 @@ import { type DeclaredRoute, declaredRoutes, type FunctionConfig } from '../plug
 
 /** Returns every route in serverless.yml, with its handler's declaration. */
 export const readRoutes = (): DeclaredRoute[] =>
-  Object.entries(readFunctions()).flatMap(([name, config]) => declaredRoutes(name, config, load))
+  Object.values(readFunctions()).flatMap((config) => declaredRoutes(config, load))
 
 const load = (file: string) =>
   createRequire(import.meta.url)(join(process.cwd(), `${file}.ts`)) as Record<string, unknown>

@@ -37,11 +37,10 @@ interface Handler {
   routes?: Record<string, { declaration: Declaration }>
 }
 
-/** A route and the function that serves it. */
+/** A route, its handler and what that declares. */
 export interface DeclaredRoute {
   /** For example, `GET /admin/users/{id}`. */
   key: string
-  functionName: string
   handler: unknown
   declaration: Declaration
 }
@@ -50,7 +49,7 @@ export interface DeclaredRoute {
  * Returns the routes of a function. A handler that is not one of our TypeScript modules has none.
  * @throws Error with a message for the user if serverless.yml and the handler disagree
  */
-export function declaredRoutes(functionName: string, config: FunctionConfig, load: Load): DeclaredRoute[] {
+export function declaredRoutes(config: FunctionConfig, load: Load): DeclaredRoute[] {
   const handler = handlerOf(config, load)
   if (!handler) return []
   const httpEvents = httpEventsOf(config)
@@ -74,7 +73,7 @@ export function declaredRoutes(functionName: string, config: FunctionConfig, loa
     if (declaration.role === undefined && authorizer === AUTHORIZER) {
       throw new Error(`${key} has the authorizer in serverless.yml, so its handler must declare a role.`)
     }
-    return { key, functionName, handler: route, declaration }
+    return { key, handler: route, declaration }
   })
 }
 
@@ -97,7 +96,7 @@ export function completeFunctions({ functions, provider, custom }: Service, load
   const all: DeclaredRoute[] = []
   for (const [name, config] of Object.entries(functions)) {
     const declaration = handlerOf(config, load)?.declaration
-    const routes = declaredRoutes(name, config, load)
+    const routes = declaredRoutes(config, load)
     all.push(...routes)
     const declarations = declaration ? [declaration] : routes.map((route) => route.declaration)
     if (declarations.length === 0) continue

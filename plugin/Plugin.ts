@@ -4,7 +4,6 @@
  * keys were deployed, and prepares `sls offline`.
  */
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { KeyRing } from '../auth/Tokens.ts'
@@ -62,9 +61,8 @@ export class AuthPlugin {
   #secrets: Secrets | undefined
   #database: ReturnType<typeof startLocalDatabase> | undefined
   #readyOffline = async (): Promise<void> => undefined
-  /** Loads TypeScript modules, named without the extension. plugin.mjs replaces this: not every Node can do it. */
-  load = (files: string[]): Record<string, unknown>[] =>
-    files.map((file) => createRequire(import.meta.url)(join(this.#serverless.serviceDir, `${file}.ts`)))
+  /** Loads TypeScript modules, named without the extension. plugin.mjs provides it: not every Node can do it. */
+  load!: (files: string[]) => Record<string, unknown>[]
 
   readonly configurationVariablesSources = {
     setting: {
