@@ -45,6 +45,7 @@ export const levels = {
   authn_mfa_required: 'info',
   authn_mfa_enabled: 'warn',
   authn_mfa_disabled: 'warn',
+  authn_mfa_removed: 'warn',
   authn_recovery_code_used: 'warn',
   authn_recovery_codes_created: 'warn',
   authn_confirmation_fail: 'warn',
@@ -103,6 +104,7 @@ export const events = {
   authn_mfa_required: ['The password was correct, and a second factor is required.', ['userId']],
   authn_mfa_enabled: ['A second factor was turned on.', ['userId', 'sessionId']],
   authn_mfa_disabled: ['The second factor was turned off.', ['userId', 'sessionId']],
+  authn_mfa_removed: ['An admin removed the second factor of a user.', ['userId', 'sessionId', 'subjectId']],
   authn_recovery_code_used: [
     'A recovery code was used instead of the app, to sign in or for a change that requires a code.',
     ['userId', 'sessionId?'],

@@ -168,7 +168,7 @@ describe('a database that goes silent at that point', () => {
         lean: () => late(findOneAndUpdate(...args).lean()),
       })) as never)
     }
-    const { updateUser } = await import('../../user/AdminHandler.ts')
+    const { updateUser } = await import('../../admin/AdminHandler.ts')
     const answers = await Promise.all([
       api.call('refresh', { refreshToken: ann.refreshToken }),
       updateUser(

@@ -46,9 +46,13 @@ async function forgot(email: string) {
 }
 
 /** An admin's request about somebody. */
-async function administer(route: 'updateUser' | 'endUserSessions', person: Person, json?: object) {
+async function administer(
+  route: 'updateUser' | 'endUserSessions' | 'removeUserMfa',
+  person: Person,
+  json?: object,
+) {
   const admin = await newPerson()
-  const handlers = await import('../../user/AdminHandler.ts')
+  const handlers = await import('../../admin/AdminHandler.ts')
   await handlers[route](
     request({
       json,
@@ -100,7 +104,9 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     name: 'an admin',
     act: async () => {
       const roles = ['user', 'admin']
-      return { ...(await administer('updateUser', await newPerson(), { roles })), roles }
+      const person = await newPerson()
+      await send('verifyEmail', { token: person.confirmation })
+      return { ...(await administer('updateUser', person, { roles })), roles }
     },
   },
   {
@@ -253,6 +259,15 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
       const { code } = await withApp(person)
       await send('disableTotp', { currentPassword: PASSWORD, code: code(1) }, person)
       return whose(person)
+    },
+  },
+  {
+    event: 'authn_mfa_removed',
+    name: 'an admin',
+    act: async () => {
+      const person = await newPerson()
+      await withApp(person)
+      return administer('removeUserMfa', person)
     },
   },
   {

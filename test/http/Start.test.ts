@@ -2,11 +2,12 @@
  * Starting and stopping on a laptop: secrets, ports and the local database.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../../local/Ports.ts'
 import { sharedApi } from '../support/shared.ts'
 import { copyProject, sls, startApi, tsx } from '../../support/project.ts'
+import { send } from '../../support/http.ts'
 import { until } from '../../support/until.ts'
 
 const project = copyProject()
@@ -55,6 +56,12 @@ describe('a start with nothing set', () => {
     await until(() => /^GET \/users 200 \d+ ms$/m.test(api.output()), 'the line of the request')
     expect(api.output()).not.toContain('"level"')
     expect((await register(api.url, 'bea@example.com')).status).toBe(201)
+
+    const mails = join(project.folder, '.dev', 'mail')
+    const mail = () => readdirSync(mails).find((file) => /bea@example\.com.*\.txt$/.test(file))
+    await until(() => existsSync(mails) && mail() !== undefined, 'the mail')
+    const [, token] = /#token=(\S+)/.exec(readFileSync(join(mails, mail()!), 'utf8'))!
+    expect((await send(`${api.url}/email/verify`, { json: { token } })).status).toBe(204)
 
     // Without DB it is this database, which runs.
     const grant = () => tsx(project.folder, ['commands/Admin.ts', 'grant', 'bea@example.com'])

@@ -358,10 +358,12 @@ describe('the template', () => {
       return url === undefined ? [] : [{ name, url }]
     })
     expect(told).toEqual(
-      ['register', 'loginMfa', 'account', 'changePassword', 'mfa', 'email', 'resetPassword'].map((name) => ({
-        name,
-        url: MAIL_FUNCTION_URL,
-      })),
+      ['register', 'loginMfa', 'account', 'changePassword', 'mfa', 'email', 'resetPassword', 'admin'].map(
+        (name) => ({
+          name,
+          url: MAIL_FUNCTION_URL,
+        }),
+      ),
     )
   })
 
