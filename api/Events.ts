@@ -55,6 +55,7 @@ export const levels = {
   authn_password_change: 'warn',
   authn_token_reuse: 'warn',
   session_renewed: 'info',
+  session_renewal_repeated: 'info',
   session_refused: 'info',
   session_revoked: 'info',
   sessions_revoked: 'warn',
@@ -129,6 +130,10 @@ export const events = {
     ['userId', 'sessionId', 'usedGeneration', 'currentGeneration'],
   ],
   session_renewed: ['A session was refreshed.', ['userId', 'sessionId']],
+  session_renewal_repeated: [
+    'A used refresh token got the same answer again, within 10 seconds and from the same client: the answer was lost, or two tabs refreshed at once.',
+    ['userId', 'sessionId'],
+  ],
   session_refused: [
     'A refresh token was refused. If there is a sessionId, the token was genuine and its session has ended.',
     ['userId?', 'sessionId?'],

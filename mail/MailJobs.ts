@@ -18,6 +18,7 @@ export type Notice =
   | 'mfaRemoved'
   | 'recoveryCodeUsed'
   | 'recoveryCodesReplaced'
+  | 'sessionStolen'
   | 'accountDeleted'
   | 'adminAdded'
 

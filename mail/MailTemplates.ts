@@ -100,6 +100,10 @@ const changes: Record<Notice, { subject: string; what: string }> = {
     subject: 'You have new recovery codes',
     what: 'new recovery codes were created for your account, and the old ones no longer work',
   },
+  sessionStolen: {
+    subject: 'We signed one of your devices out',
+    what: 'one of your sessions was used from two places, so someone may have copied it. We ended that session to be safe',
+  },
   accountDeleted: {
     subject: 'Your account was deleted',
     what: 'your account was deleted',

@@ -377,6 +377,15 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     },
   },
   {
+    event: 'session_renewal_repeated',
+    name: 'a refresh token whose answer was lost',
+    act: async () => {
+      const person = await newPerson()
+      for (let time = 0; time < 2; time++) await refresh(person.refreshToken)
+      return whose(person)
+    },
+  },
+  {
     event: 'session_refused',
     name: 'a refresh token that is made up',
     act: async () => {

@@ -53,6 +53,7 @@ const NOTICES = [
   'mfaRemoved',
   'recoveryCodeUsed',
   'recoveryCodesReplaced',
+  'sessionStolen',
   'accountDeleted',
   'adminAdded',
 ] as const

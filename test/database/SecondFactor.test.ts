@@ -321,7 +321,7 @@ describe('a login', () => {
     const headers = { 'Refresh-Token-In': 'cookie' }
     const answer = await mfa(await challengeOf(owner.email), owner.code(), { headers })
     expect(answer.body).not.toHaveProperty('refreshToken')
-    expect(answer.headers['Set-Cookie']).toMatch(/^__Secure-refresh-token=\S+; .*HttpOnly/)
+    expect(answer.headers['Set-Cookie']).toMatch(/^__Host-refresh-token=\S+; .*HttpOnly/)
   })
 
   test('asks for a code only where the password is right and the account is enabled', async () => {
@@ -510,7 +510,7 @@ describe('a challenge', () => {
     }
     expect(await refresh(challenge)).toBe('invalid_refresh_token')
     const cookie = await api.call('refresh', undefined, {
-      headers: { Cookie: `__Secure-refresh-token=${challenge}`, 'Refresh-Token-In': 'cookie' },
+      headers: { Cookie: `__Host-refresh-token=${challenge}`, 'Refresh-Token-In': 'cookie' },
     })
     expect(cookie.code).toBe('invalid_refresh_token')
     expect((await api.call('verifyEmail', { token: challenge })).code).toBe('invalid_one_time_token')

@@ -808,7 +808,7 @@ async function result(rules: Rule[], now: Date): Promise<string> {
     return 'counted'
   } catch (error) {
     if (!(error instanceof Problem)) throw error
-    return error.status === 429 ? `wait ${error.headers['Retry-After']}` : error.code
+    return error.status === 429 ? `wait ${String(error.headers['Retry-After'])}` : error.code
   }
 }
 

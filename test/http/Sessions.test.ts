@@ -179,8 +179,8 @@ test('a browser can keep its refresh token in a cookie, over plain http on local
   const signedIn = await call('POST', '/login', '', { email, password: PASSWORD }, headers)
   expect(await signedIn.json()).not.toHaveProperty('refreshToken')
   const [cookie] = signedIn.headers.getSetCookie()
-  expect(cookie).toMatch(/^__Secure-refresh-token=[^;]+;/)
-  for (const attribute of ['HttpOnly', 'Secure', 'SameSite=Strict', 'Path=/refresh']) {
+  expect(cookie).toMatch(/^__Host-refresh-token=[^;]+;/)
+  for (const attribute of ['HttpOnly', 'Secure', 'SameSite=Strict', 'Path=/']) {
     expect(cookie!.split('; ')).toContain(attribute)
   }
   const Cookie = cookie!.split(';')[0]!

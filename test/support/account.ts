@@ -105,11 +105,12 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     })
     event.requestContext.identity = { sourceIp: address } as never
     Object.assign(event.headers, more)
-    const { statusCode, body, headers = {} } = await routes[route](event)
+    const { statusCode, body, headers = {}, multiValueHeaders = {} } = await routes[route](event)
     const answer = (body ? JSON.parse(body) : {}) as Record<string, string>
     keepSecrets(json)
     keepSecrets({ ...answer, code: undefined })
-    return { status: statusCode, code: answer['code'] ?? statusCode, body: answer, headers }
+    const setCookies = [headers['Set-Cookie'] ?? [], multiValueHeaders['Set-Cookie'] ?? []].flat()
+    return { status: statusCode, code: answer['code'] ?? statusCode, body: answer, headers, setCookies }
   }
 
   const signedIn = (email: string, { token, refreshToken }: Record<string, string>): Person => {
