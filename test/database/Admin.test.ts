@@ -8,7 +8,7 @@ import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/A
 import type { Problem } from '../../api/Problem.ts'
 import { changeUser, createUser, findUserById, newUserId } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { compileCommand } from '../../support/command.ts'
+import { compileModule } from '../../support/command.ts'
 import { request } from '../../support/events.ts'
 import { copyProject, run } from '../../support/project.ts'
 
@@ -331,9 +331,9 @@ describe('the last admin', () => {
 describe('npm run admin', () => {
   const project = copyProject()
   afterAll(() => project.remove())
-  let compiled: Awaited<ReturnType<typeof compileCommand>>
+  let compiled: Awaited<ReturnType<typeof compileModule>>
   beforeAll(async () => {
-    compiled = await compileCommand('Admin')
+    compiled = await compileModule('commands/Admin.ts')
   })
   afterAll(() => compiled.remove())
   const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {
