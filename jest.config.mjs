@@ -13,6 +13,7 @@ export default {
   globalSetup: '<rootDir>/test/support/globalSetup.ts',
   globalTeardown: '<rootDir>/test/support/globalTeardown.ts',
   setupFiles: ['<rootDir>/test/support/settings.ts'],
+  setupFilesAfterEnv: ['<rootDir>/test/support/endProcesses.ts'],
   reporters: ['default', '<rootDir>/test/support/SlowestFiles.mjs'],
   testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
   // Several files wait for a clock or another process: with one worker per core, cores would idle.

@@ -14,7 +14,7 @@ import {
 import type { Problem } from '../../api/Problem.ts'
 import { changeUser, createUser, findUserById, newUserId } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
-import { compileCommand } from '../../support/command.ts'
+import { compileModule } from '../../support/command.ts'
 import { request } from '../../support/events.ts'
 import { startSmtp } from '../../support/mail.ts'
 import { copyProject, run } from '../../support/project.ts'
@@ -389,9 +389,9 @@ describe('the last admin', () => {
 describe('npm run admin', () => {
   const project = copyProject()
   afterAll(() => project.remove())
-  let compiled: Awaited<ReturnType<typeof compileCommand>>
+  let compiled: Awaited<ReturnType<typeof compileModule>>
   beforeAll(async () => {
-    compiled = await compileCommand('Admin')
+    compiled = await compileModule('commands/Admin.ts')
   })
   afterAll(() => compiled.remove())
   const admin = async (args: string[], environment: NodeJS.ProcessEnv = { DB }) => {

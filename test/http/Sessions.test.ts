@@ -1,12 +1,9 @@
 /**
- * Sessions over HTTP, as `sls offline` serves them: what is revoked is refused by the authorizer within 5 seconds,
- * and what the database cannot say is a 503.
+ * Sessions over HTTP, as `sls offline` serves them: what is revoked is refused by the authorizer within 5 seconds.
  */
-import { copyFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { codeOf, jsonOf, send } from '../../support/http.ts'
-import { type Api, copyProject, keepFunctions, startApi, tsx } from '../../support/project.ts'
+import { tsx } from '../../support/project.ts'
 import { onDatabase } from '../support/database.ts'
 import { APP, sharedApi, type SharedApi } from '../support/shared.ts'
 
@@ -193,27 +190,3 @@ test('a browser can keep its refresh token in a cookie, over plain http on local
   // What a form on another site could send.
   expect(await codeOf(await call('POST', '/refresh', '', undefined, { Cookie }))).toBe('invalid_request')
 })
-
-test('an authorizer that has just started lets nobody in while the database is away, and says so with a 503', async () => {
-  const second = copyProject()
-  keepFunctions(second.folder, ['me', 'verifyToken'])
-  const session = await newUser()
-  let other: Api | undefined
-  try {
-    // The same deployment, in a container of its own.
-    copyFileSync(join(api.folder, 'secrets.json'), join(second.folder, 'secrets.json'))
-    other = await startApi(second.folder, {
-      environment: { ...api.environment, DB: 'mongodb://127.0.0.1:1/auth', ISSUER: api.url },
-    })
-    const answer = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}` } })
-    expect([answer.status, await codeOf(answer.clone())]).toEqual([503, 'unavailable'])
-    expect(answer.headers.get('retry-after')).toBe('5')
-    expect(other.output()).toContain('cannot load revocations')
-    // Garbage is known as such without asking anybody.
-    const garbage = await fetch(`${other.url}/me`, { headers: { Authorization: `Bearer ${session.token}x` } })
-    expect(await codeOf(garbage)).toBe('invalid_token')
-  } finally {
-    await other?.stop()
-    second.remove()
-  }
-}, 60_000)

@@ -1,10 +1,19 @@
 /**
  * The plugin in this process, called as the framework calls it for a command: without a second of start for each case.
  */
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { AuthPlugin } from '../../plugin/Plugin.ts'
 import { cleanEnvironment } from '../../support/project.ts'
 
 type Serverless = ConstructorParameters<typeof AuthPlugin>[0]
+
+/** What runs the hooks of a command in the framework. It has no types of its own. */
+interface PluginManager {
+  addPlugin: (plugin: new () => object) => unknown
+  loadHooks: (plugin: object) => void
+  invoke: (commands: string[]) => Promise<void>
+}
 
 /** The framework's own class of errors: of these it prints the message and no stack, and ends with 1. */
 class Refusal extends Error {}
@@ -43,7 +52,7 @@ function loadPlugin(
   const write = (...texts: unknown[]) => void (said += `${texts.join(' ')}\n`)
   const tools = { writeText: write, log: { error: write, warning: write } }
   const plugin = new AuthPlugin(serverless, options, tools)
-  return { plugin, said: () => said }
+  return { plugin, serverless, said: () => said }
 }
 
 /**
@@ -71,7 +80,12 @@ export async function checkSettings(
   }
 }
 
-/** Lets the plugin record a deployment of the keys in the secrets file, which it reads before and writes after it. */
+/**
+ * Lets the framework run a deployment, of which the plugin records the keys in the secrets file: it reads that before
+ * the deployment and writes it after.
+ * @param meanwhile stands in for AWS; the deployment fails with what it throws
+ * @returns what the plugin prints
+ */
 export async function recordDeployed(
   folder: string,
   {
@@ -80,10 +94,21 @@ export async function recordDeployed(
     meanwhile = () => {},
   }: { stage?: string; options?: Record<string, unknown>; meanwhile?: () => void | Promise<void> } = {},
 ): Promise<string> {
-  const { plugin, said } = loadPlugin(folder, 'deploy', { stage, options })
+  const { plugin, serverless, said } = loadPlugin(folder, 'deploy', { stage, options })
   const { resolve } = plugin.configurationVariablesSources.setting
   await resolve({ address: 'DB', resolveVariable: async () => stage })
-  await meanwhile()
-  plugin.hooks['after:deploy:deploy']()
+  const require = createRequire(join(process.cwd(), 'package.json'))
+  const Manager = require('serverless/lib/classes/plugin-manager.js') as new (
+    serverless: Serverless,
+  ) => PluginManager
+  const manager = new Manager(serverless)
+  manager.addPlugin(
+    class {
+      commands = { deploy: { lifecycleEvents: ['deploy'] } }
+      hooks = { 'deploy:deploy': meanwhile }
+    },
+  )
+  manager.loadHooks(plugin)
+  await manager.invoke(['deploy'])
   return said()
 }
