@@ -12,10 +12,10 @@ import { database } from '../db.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { AttemptsModel, countAttempt } from '../throttle/Counters.ts'
 import { emailChangeRules } from '../throttle/Rules.ts'
-import { renameUser } from '../user/Account.ts'
+import { changeEmail, renameUser } from '../user/Account.ts'
 import { deleteUser, fields, ownView } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
-import { confirmCaller, CONFIRMING, hasCodeIfAny, hasPassword } from './Confirmation.ts'
+import { confirmCaller, CONFIRMING, findCaller, hasCodeIfAny, hasPassword } from './Confirmation.ts'
 import { changePassword } from './PasswordChange.ts'
 
 const confirming = database(UserModel, SessionModel, AttemptsModel)
@@ -42,7 +42,7 @@ export const changeMyPassword = route(
     settings: [...SIGNING, ...NEW_PASSWORD, ...CONFIRMING],
     database: confirming,
     hashesPasswords: true,
-    body: z.strictObject({ currentPassword, newPassword: fields.password }),
+    body: z.strictObject({ currentPassword, newPassword: fields.password, code: z.optional(fields.code) }),
   },
   async (request) => {
     const inCookie = usesCookie(request.header)
@@ -68,6 +68,8 @@ export const changeMyEmail = route(
     await confirmCaller(caller, request, checks, async ({ id: userId, email, sessionVersion }) => {
       await request.database(() => countAttempt(emailChangeRules(userId, settings.LIMITS), now))
       audit('user_email_change_requested')
+      // Somebody's own address is not a new one, but it may still have to be verified.
+      if (body.email === email) return mailLater(request, { mail: 'emailVerification', email })
       await Promise.all([
         mailLater(request, { mail: 'emailChange', userId, sessionVersion, email: body.email }),
         mailLater(request, { mail: 'notice', notice: 'emailChangeRequested', email }),
@@ -79,6 +81,28 @@ export const changeMyEmail = route(
   },
 )
 
+/** POST /me/email/verify: 204. The address that the link was sent to becomes the verified email of the caller. */
+export const confirmMyEmail = route(
+  {
+    role: 'user',
+    settings: ['MAIL_FUNCTION_URL'],
+    database: database(UserModel, SessionModel),
+    body: z.strictObject({ token: z.string() }),
+  },
+  async (request) => {
+    const { body, caller, now } = request
+    const before = await request.database(async () => {
+      const user = await findCaller(caller)
+      await changeEmail(user, body.token, now)
+      audit('user_email_verified')
+      audit('user_email_changed')
+      return user
+    })
+    await mailLater(request, { mail: 'notice', notice: 'emailChanged', email: before.email })
+    return { status: 204 }
+  },
+)
+
 /** DELETE /me: 204. */
 export const deleteMe = route(
   {
@@ -86,11 +110,12 @@ export const deleteMe = route(
     settings: CONFIRMING,
     database: confirming,
     hashesPasswords: true,
-    body: z.strictObject({ currentPassword }),
+    body: z.strictObject({ currentPassword, code: z.optional(fields.code) }),
   },
   async (request) => {
     const { body, caller, now } = request
-    await confirmCaller(caller, request, [hasPassword(body.currentPassword, request)], async (user) => {
+    const checks = [hasPassword(body.currentPassword, request), hasCodeIfAny(body.code, request)]
+    await confirmCaller(caller, request, checks, async (user) => {
       await request.database(async () => {
         await deleteUser(user, () => revokeSessions(user.id, now), now)
         audit('user_deleted')
@@ -106,4 +131,5 @@ export const account = routes({
   'PATCH /me': updateMe,
   'DELETE /me': deleteMe,
   'POST /me/email': changeMyEmail,
+  'POST /me/email/verify': confirmMyEmail,
 })

@@ -58,15 +58,22 @@ export async function findConfirming(
   const rules = confirmationRules(caller.sessionId, settings.LIMITS)
   return database(async () => {
     await countAttempt(rules, now)
-    const [user, sessionVersion] = await Promise.all([
-      findEnabledUser(caller.id),
-      versionOfSession(caller.sessionId, caller.id),
-    ])
-    // The token outlives the account and, for a few seconds, its session. To the client, it is no longer
-    // valid.
-    if (!user || user.sessionVersion !== sessionVersion) throw new Problem('invalid_token')
-    return { user, rules }
+    return { user: await findCaller(caller), rules }
   })
+}
+
+/**
+ * Finds the caller. An access token outlives the account and, for a few seconds, its session. To the client, it
+ * is then no longer valid.
+ * @throws Problem `invalid_token` (401) if the account or the session is gone
+ */
+export async function findCaller(caller: Caller): Promise<User> {
+  const [user, sessionVersion] = await Promise.all([
+    findEnabledUser(caller.id),
+    versionOfSession(caller.sessionId, caller.id),
+  ])
+  if (!user || user.sessionVersion !== sessionVersion) throw new Problem('invalid_token')
+  return user
 }
 
 /** Forgets the failures of attempts that succeeded. Never fails. */

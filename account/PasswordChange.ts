@@ -10,7 +10,7 @@ import { keepSession } from '../auth/Sessions.ts'
 import { log, loggable } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { replacePassword } from '../user/Account.ts'
-import { confirmCaller, type Confirming, hasPassword } from './Confirmation.ts'
+import { confirmCaller, type Confirming, hasCodeIfAny, hasPassword } from './Confirmation.ts'
 
 /**
  * Changes the caller's password.
@@ -21,12 +21,16 @@ import { confirmCaller, type Confirming, hasPassword } from './Confirmation.ts'
  *   `invalid_token` (401) if the session ended in the meantime
  */
 export async function changePassword(
-  { currentPassword, newPassword }: { currentPassword: string; newPassword: string },
+  {
+    currentPassword,
+    newPassword,
+    code,
+  }: { currentPassword: string; newPassword: string; code?: string | undefined },
   caller: Caller,
   context: Context<Confirming | (typeof NEW_PASSWORD)[number] | 'REFRESH_TOKEN_KEY'>,
 ): Promise<SignedIn> {
   const { settings, database, now } = context
-  const checks = [hasPassword(currentPassword, context)]
+  const checks = [hasPassword(currentPassword, context), hasCodeIfAny(code, context)]
   return confirmCaller(caller, context, checks, async (user) => {
     const passwordHash = await hashNewPassword('newPassword', newPassword, user, settings)
     const changed = await database(async () => {

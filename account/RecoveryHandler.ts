@@ -7,18 +7,18 @@ import { audit, event } from '../api/Events.ts'
 import { Problem } from '../api/Problem.ts'
 import { accepted, route, routes } from '../api/Route.ts'
 import { hashNewPassword, NEW_PASSWORD } from '../auth/Passwords.ts'
+import { revokeSessions, SessionModel } from '../auth/Sessions.ts'
 import { database } from '../db.ts'
 import { bestEffort } from '../lib/BestEffort.ts'
 import { identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { AttemptsModel, clear, countAttempt } from '../throttle/Counters.ts'
 import { mailRequestRules, ownerRules } from '../throttle/Rules.ts'
-import { confirmEmail, findByPasswordReset, resetPassword } from '../user/Account.ts'
+import { findByPasswordReset, resetPassword, withdraw } from '../user/Account.ts'
 import { fields } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
 
 const counting = database(AttemptsModel)
-const users = database(UserModel)
 const askingForMail = {
   settings: ['LIMITS', 'MAIL_FUNCTION_URL'],
   database: counting,
@@ -49,7 +49,7 @@ export const resetMyPassword = route(
     const passwordHash = await hashNewPassword('password', body.password, user, settings)
     const { email } = await request
       .database(async () => {
-        const changed = await resetPassword(body.token, passwordHash, now)
+        const changed = await resetPassword(user, body.token, passwordHash, now)
         audit('authn_password_reset')
         return changed
       })
@@ -72,21 +72,17 @@ function reported(error: unknown): never {
 }
 
 /**
- * POST /email/verify: 204. The address that the link was sent to becomes the verified email of the account.
+ * POST /email/withdraw: 204. For whoever gets a link that they did not ask for: deletes an account that was never
+ * verified, or cancels the change of an email.
  */
-export const verifyEmail = route(
-  { settings: ['MAIL_FUNCTION_URL'], database: users, body: z.strictObject({ token: z.string() }) },
-  async (request) => {
-    const { before, after } = await request.database(async () => {
-      const confirmed = await confirmEmail(request.body.token, request.now)
-      identify({ userId: confirmed.after.id })
-      audit('user_email_verified')
-      if (confirmed.after.email !== confirmed.before.email) audit('user_email_changed')
-      return confirmed
+export const withdrawEmail = route(
+  { database: database(UserModel, SessionModel), body: z.strictObject({ token: z.string() }) },
+  async ({ body, database: onDatabase, now }) => {
+    await onDatabase(async () => {
+      const { user, isDeleted } = await withdraw(body.token, (userId) => revokeSessions(userId, now), now)
+      identify({ userId: user.id })
+      audit(isDeleted ? 'user_registration_withdrawn' : 'user_email_change_withdrawn')
     })
-    if (after.email !== before.email) {
-      await mailLater(request, { mail: 'notice', notice: 'emailChanged', email: before.email })
-    }
     return { status: 204 }
   },
 )
@@ -105,6 +101,6 @@ export const resendVerification = route(askingForMail, async (request) => {
 /** All routes but the reset as one Lambda function. Only the reset hashes a password. */
 export const email = routes({
   'POST /password/forgot': forgotPassword,
-  'POST /email/verify': verifyEmail,
   'POST /email/verify/resend': resendVerification,
+  'POST /email/withdraw': withdrawEmail,
 })

@@ -38,6 +38,8 @@ export const levels = {
   user_email_verified: 'info',
   user_email_change_requested: 'warn',
   user_email_changed: 'warn',
+  user_email_change_withdrawn: 'warn',
+  user_registration_withdrawn: 'warn',
   authz_change: 'warn',
   authz_token_refused: 'info',
   authn_login_success: 'info',
@@ -80,12 +82,26 @@ export const events = {
     ['userId', 'sessionId', 'subjectId'],
   ],
   user_enabled: ['An admin enabled an account.', ['userId', 'sessionId', 'subjectId']],
-  user_email_verified: ['A user verified their email address with an emailed link.', ['userId']],
+  user_email_verified: [
+    'A user verified an email address with an emailed link and their password, or while signed in.',
+    ['userId', 'sessionId?'],
+  ],
   user_email_change_requested: [
     'A user asked to change their email address. The new one is not verified yet.',
     ['userId', 'sessionId'],
   ],
-  user_email_changed: ['The email address of an account changed. Follows `user_email_verified`.', ['userId']],
+  user_email_changed: [
+    'The email address of an account changed. Follows `user_email_verified`.',
+    ['userId', 'sessionId'],
+  ],
+  user_email_change_withdrawn: [
+    'Someone who got the link to a change of email address, and did not ask for it, cancelled the change.',
+    ['userId'],
+  ],
+  user_registration_withdrawn: [
+    'Someone who got the link to verify an email address, and had not registered, deleted the account.',
+    ['userId'],
+  ],
   authz_change: [
     'An admin changed the roles of a user. (`npm run admin` writes to the database and logs nothing.)',
     ['userId', 'sessionId', 'subjectId', 'roles'],

@@ -3,12 +3,12 @@
  */
 import * as z from 'zod/mini'
 import { Problem } from '../api/Problem.ts'
-import { accepted, route } from '../api/Route.ts'
+import { accepted, route, routes } from '../api/Route.ts'
 import { database } from '../db.ts'
 import { AttemptsModel } from '../throttle/Counters.ts'
 import { fields, findEnabledUser, ownView } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
-import { logIn, logInWithCode } from './Login.ts'
+import { logIn, logInWithCode, verifyAndLogIn } from './Login.ts'
 import { NEW_PASSWORD } from './Passwords.ts'
 import { register as registerUser } from './Registration.ts'
 import { sessionAnswer, SIGNING, usesCookie } from './SessionAnswer.ts'
@@ -40,19 +40,33 @@ export const register = route(
   },
 )
 
+const withPassword = {
+  settings: [...SIGNING, 'PEPPER', 'BCRYPT_COST', 'LIMITS', 'REGISTRATION', 'EMAIL_VERIFICATION'],
+  database: signingIn,
+  hashesPasswords: true,
+} as const
+
 /** POST /login: 200 session, or 401 with a challenge if the second factor is on. */
 export const login = route(
-  {
-    settings: [...SIGNING, 'PEPPER', 'BCRYPT_COST', 'LIMITS', 'REGISTRATION', 'EMAIL_VERIFICATION'],
-    database: signingIn,
-    hashesPasswords: true,
-    body: z.strictObject({ email: fields.email, password: fields.password }),
-  },
+  { ...withPassword, body: z.strictObject({ email: fields.email, password: fields.password }) },
   async (request) => {
     const inCookie = usesCookie(request.header)
     return sessionAnswer(200, await logIn(request.body, request.device, request), inCookie, request)
   },
 )
+
+/** POST /email/verify: as POST /login, with the emailed link of a new account, whose email it verifies. */
+export const verifyEmail = route(
+  { ...withPassword, body: z.strictObject({ token: z.string(), password: fields.password }) },
+  async (request) => {
+    const inCookie = usesCookie(request.header)
+    const signedIn = await verifyAndLogIn(request.body, request.device, request)
+    return sessionAnswer(200, signedIn, inCookie, request)
+  },
+)
+
+/** Signing in with a password as one Lambda function. */
+export const signIn = routes({ 'POST /login': login, 'POST /email/verify': verifyEmail })
 
 /** POST /login/mfa: 200 session, in exchange for a challenge and a code. */
 export const loginMfa = route(

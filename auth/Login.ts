@@ -9,7 +9,8 @@ import { alongside, bestEffort } from '../lib/BestEffort.ts'
 import { identify } from '../lib/Log.ts'
 import { mailLater } from '../mail/MailJobs.ts'
 import { countAttempt, succeed, takeBack } from '../throttle/Counters.ts'
-import { codeRules, loginRules } from '../throttle/Rules.ts'
+import { codeRules, loginRules, type Rule } from '../throttle/Rules.ts'
+import { findByVerification, verifyEmail } from '../user/Account.ts'
 import { useCode } from '../user/SecondFactor.ts'
 import { findEnabledUser, findUserByEmail, upgradePasswordHash } from '../user/User.ts'
 import type { User } from '../user/UserModel.ts'
@@ -30,8 +31,9 @@ type LoginSettings =
 export async function logIn(
   { email, password }: { email: string; password: string },
   device: Device,
-  { settings, database, now }: Context<LoginSettings>,
+  context: Context<LoginSettings>,
 ): Promise<SignedIn> {
+  const { settings, database, now } = context
   const rules = loginRules(email, device.address, settings.LIMITS)
   const user = await database(async () => {
     await countAttempt(rules, now)
@@ -46,6 +48,52 @@ export async function logIn(
   const reason = failure(user, matches, settings)
   if (!user || reason) throw loginFailed(reason, settings)
 
+  return enter(user, { rules, password, outdated }, device, context)
+}
+
+/**
+ * Signs in with the link that verifies a new account's email, and the password that its owner chose. The link
+ * alone proves nothing about the password: a stranger may have registered with somebody else's address. A wrong
+ * password counts as a failed login and does not use up the link.
+ * @throws Problem `invalid_one_time_token` (400) and those of logIn
+ */
+export async function verifyAndLogIn(
+  { token, password }: { token: string; password: string },
+  device: Device,
+  context: Context<LoginSettings>,
+): Promise<SignedIn> {
+  const { settings, database, now } = context
+  const { user, rules } = await database(async () => {
+    const found = await findByVerification(token, now)
+    const limits = loginRules(found.email, device.address, settings.LIMITS)
+    await countAttempt(limits, now)
+    return { user: found, rules: limits }
+  })
+  identify({ userId: user.id })
+  const hashing = { pepper: settings.PEPPER, cost: settings.BCRYPT_COST }
+  const { matches, outdated } = await verifyPassword(password, user.passwordHash, hashing)
+  if (!matches) throw loginFailed('wrong_password', settings)
+  const verified = await database(async () => {
+    const changed = await verifyEmail(user, token, now)
+    audit('user_email_verified')
+    return changed
+  })
+  return enter(verified, { rules, password, outdated }, device, context)
+}
+
+/**
+ * Lets someone in whose password is right, unless a second factor is on.
+ * @param rules the limits that counted the attempt
+ * @param outdated whether the password needs a stronger hash
+ * @throws Problem `mfa_required` (401) with a challenge
+ */
+async function enter(
+  user: User,
+  { rules, password, outdated }: { rules: Rule[]; password: string; outdated: boolean },
+  device: Device,
+  { settings, database, now }: Context<LoginSettings>,
+): Promise<SignedIn> {
+  const hashing = { pepper: settings.PEPPER, cost: settings.BCRYPT_COST }
   const upgraded = outdated ? await hashPassword(password, hashing) : undefined
   if (user.totp) {
     // Earlier failures stay: otherwise, someone who knows the password could guess codes forever. This attempt
@@ -70,7 +118,7 @@ export async function logIn(
   )
 
   async function upgrade(): Promise<void> {
-    if (upgraded) await database(() => upgradePasswordHash(user!, upgraded))
+    if (upgraded) await database(() => upgradePasswordHash(user, upgraded))
   }
 }
 

@@ -14,6 +14,7 @@ const own: readonly Route[] = [
   'DELETE /me',
   'POST /me/password',
   'POST /me/email',
+  'POST /me/email/verify',
   'GET /me/mfa',
   'POST /me/mfa/totp',
   'POST /me/mfa/totp/confirm',

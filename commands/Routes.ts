@@ -57,18 +57,23 @@ export const routeGroups: Record<string, Record<string, string>> = {
     'POST /logout-all': '204; all sessions of the caller have ended',
   },
   'Email and recovery': {
-    'POST /email/verify': '204; the email is verified',
+    'POST /email/verify':
+      '200 session, as `POST /login`; the email is verified, and all earlier sessions have ended',
     'POST /email/verify/resend': '202, and an email if there is an account whose email is not verified',
+    'POST /email/withdraw':
+      '204; the account of an unverified email is deleted, or the change of an email is cancelled',
     'POST /password/forgot': '202, and an email if there is an account',
     'POST /password/reset': '204; all sessions have ended',
   },
   'Your own account': {
     'GET /me': '200 `{ id, name, email, emailVerified, roles, createdAt }`',
     'PATCH /me': '200, the same',
-    'DELETE /me': '204; the account and its sessions are gone',
-    'POST /me/password': '200, the current session with new tokens; all others have ended',
+    'DELETE /me': '204; the account and its sessions are gone; `code` is required if a second factor is on',
+    'POST /me/password':
+      '200, the current session with new tokens; all others have ended; `code` is required if a second factor is on',
     'POST /me/email':
       '202, and an email to the new address, which takes effect once confirmed; `code` is required if a second factor is on',
+    'POST /me/email/verify': '204; the new address is the email of the account',
     'GET /me/sessions':
       '200 array of `{ id, createdAt, lastUsedAt, expiresAt, userAgent, address, current }`, most recently used first',
     'DELETE /me/sessions/{id}': '204; that session has ended',

@@ -20,7 +20,7 @@ export interface Facts {
 interface Content {
   subject: string
   paragraphs: string[]
-  link?: { label: string; url: string }
+  links?: { label: string; url: string }[]
 }
 
 /** The emails with a link. The token is in the fragment, which browsers do not send to servers. */
@@ -32,9 +32,13 @@ export const linkMails: Record<
     subject: `Confirm your email address for ${product}`,
     paragraphs: [
       `Someone, probably you, signed up for ${product} with this email address.`,
-      'If this was you, please confirm the address within 24 hours. If not, you can ignore this email.',
+      'If this was you, please confirm the address within 24 hours. You need the password that you chose. If you do not know it, choose a new one with "Forgot password".',
+      'If this was not you, you can ignore this email, or delete the account that was created with your address.',
     ],
-    link: { label: 'Confirm my address', url: `${appUrl}/verify-email#token=${token}` },
+    links: [
+      { label: 'Confirm my address', url: `${appUrl}/verify-email#token=${token}` },
+      { label: 'This was not me', url: `${appUrl}/withdraw-email#token=${token}` },
+    ],
   }),
   passwordReset: ({ product, appUrl }, token) => ({
     subject: `Reset your password for ${product}`,
@@ -42,15 +46,19 @@ export const linkMails: Record<
       `Someone, probably you, asked to reset the password of your ${product} account.`,
       'If this was you, choose a new password within 30 minutes. You will be signed out everywhere. If not, you can ignore this email, and your password stays the same.',
     ],
-    link: { label: 'Choose a new password', url: `${appUrl}/reset-password#token=${token}` },
+    links: [{ label: 'Choose a new password', url: `${appUrl}/reset-password#token=${token}` }],
   }),
   emailChange: ({ product, appUrl }, token) => ({
     subject: `Confirm your new email address for ${product}`,
     paragraphs: [
       `Someone, probably you, wants to use this email address for their ${product} account.`,
-      'If this was you, please confirm the address within 24 hours. If not, you can ignore this email.',
+      'If this was you, please confirm the address within 24 hours. You need to be signed in.',
+      'If this was not you, you can ignore this email, or cancel the change.',
     ],
-    link: { label: 'Use this address', url: `${appUrl}/verify-email#token=${token}` },
+    links: [
+      { label: 'Use this address', url: `${appUrl}/change-email#token=${token}` },
+      { label: 'This was not me', url: `${appUrl}/withdraw-email#token=${token}` },
+    ],
   }),
 }
 
@@ -60,7 +68,7 @@ export const registeredAlready = ({ product, appUrl }: Facts): Content => ({
     `Someone, probably you, tried to sign up for ${product} with this email address. You already have an account, so nothing was changed.`,
     'If this was you, sign in. If you forgot your password or never confirmed this address, choose a new password with "Forgot password". If it was not you, you can ignore this email.',
   ],
-  link: { label: 'Sign in', url: appUrl },
+  links: [{ label: 'Sign in', url: appUrl }],
 })
 
 const changes: Record<Notice, { subject: string; what: string }> = {
@@ -141,25 +149,30 @@ function advice(notice: Notice): string {
   return `${who}, reset your password immediately with "Forgot password", and contact us.`
 }
 
-/** Renders an email, with the same words as text and HTML. */
-export function render({ subject, paragraphs, link }: Content, product: string, to: string): Mail {
-  const text = [...paragraphs, ...(link ? [`${link.label}:`, link.url] : []), `-- \n${product}`].join('\n\n')
+/** Renders an email, with the same words as text and HTML. The first link is a button. */
+export function render({ subject, paragraphs, links = [] }: Content, product: string, to: string): Mail {
+  const linkTexts = links.flatMap(({ label, url }) => [`${label}:`, url])
+  const text = [...paragraphs, ...linkTexts, `-- \n${product}`].join('\n\n')
   const paragraph = (html: string) => `<p style="margin:0 0 16px">${html}</p>`
-  const button = link
-    ? [
-        paragraph(
-          `<a href="${escape(link.url)}" style="display:inline-block;padding:12px 20px;border-radius:6px;background:#1f4fd8;color:#fff;text-decoration:none">${escape(link.label)}</a>`,
+  const linksHtml = links.flatMap(({ label, url }, index) => {
+    const anchor = (words: string, style: string) =>
+      `<a href="${escape(url)}" style="${style}">${escape(words)}</a>`
+    if (index > 0) return [paragraph(anchor(label, 'color:#1f4fd8'))]
+    return [
+      paragraph(
+        anchor(
+          label,
+          'display:inline-block;padding:12px 20px;border-radius:6px;background:#1f4fd8;color:#fff;text-decoration:none',
         ),
-        paragraph(
-          `Or copy this link into your browser:<br><a href="${escape(link.url)}" style="word-break:break-all">${escape(link.url)}</a>`,
-        ),
-      ]
-    : []
+      ),
+      paragraph(`Or copy this link into your browser:<br>${anchor(url, 'word-break:break-all')}`),
+    ]
+  })
   const html = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>${escape(subject)}</title></head>
 <body style="margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff">
 <div style="max-width:560px;margin:0 auto">
-${[...paragraphs.map(escape).map(paragraph), ...button].join('\n')}
+${[...paragraphs.map(escape).map(paragraph), ...linksHtml].join('\n')}
 <p style="margin:32px 0 0;color:#666">${escape(product)}</p>
 </div></body></html>
 `

@@ -14,6 +14,7 @@ import {
   type User,
   UserModel,
 } from './UserModel.ts'
+import { DEFAULT_ROLES } from './Roles.ts'
 import { CONFIRMATION_LIFETIME, newToken, readToken, RESET_LIFETIME } from './OneTimeTokens.ts'
 
 const enabled = { disabled: mongoose.trusted({ $ne: true }) }
@@ -74,13 +75,26 @@ export const findByPasswordReset = (token: string, now: Date): Promise<User> =>
 
 /**
  * Uses the token, replaces the password and ends all sessions. Someone who has the token can read the
- * account's mail, so this also verifies the email.
+ * account's mail, so this also verifies the email. If the email was never verified, the account may have been
+ * prepared by a stranger: it starts over, without their second factor, roles and pending changes.
+ * @param user the user as it was when the new password was checked
  * @throws Problem `invalid_one_time_token` (400)
  */
-export async function resetPassword(token: string, passwordHash: string, now: Date): Promise<User> {
-  const { $set, ...change } = newPassword(passwordHash)
-  const filter = live('passwordReset', token, now)
-  const changed = await outdateTokens(filter, now, { ...change, $set: { ...$set, emailVerified: true } })
+export async function resetPassword(
+  user: User,
+  token: string,
+  passwordHash: string,
+  now: Date,
+): Promise<User> {
+  const { $set, $inc, $unset } = newPassword(passwordHash)
+  const startedOver = user.emailVerified
+    ? { $set: {}, $unset: {} }
+    : { $set: { roles: [...DEFAULT_ROLES] }, $unset: { totp: 1, recoveryCodes: 1 } }
+  const changed = await outdateTokens({ ...live('passwordReset', token, now), ...sameEmail(user) }, now, {
+    $set: { ...$set, ...startedOver.$set, emailVerified: true },
+    $inc,
+    $unset: { ...$unset, ...startedOver.$unset },
+  })
   if (!changed) throw new Problem('invalid_one_time_token')
   return changed
 }
@@ -106,29 +120,95 @@ export async function issueEmailConfirmation(
 }
 
 /**
- * Uses the token and makes the address that it was sent to the verified email of the account. A password
- * reset link that went to a different address stops working. Access tokens become outdated, because they say
- * whether the email is verified.
- * @returns the user before and after the change
- * @throws Problem `invalid_one_time_token` (400); `email_taken` (409) if the email now belongs to another
- *   user
+ * Returns the user whose unverified email a token can verify, without using up the token.
+ * @throws Problem `invalid_one_time_token` (400), also for the token of a change
  */
-export async function confirmEmail(token: string, now: Date): Promise<{ before: User; after: User }> {
+export async function findByVerification(token: string, now: Date): Promise<User> {
   const document = await findBy('emailConfirmation', token, now)
-  const before = toUser(document)
+  if (document.emailVerified || document.emailConfirmation!.email !== document.email) {
+    throw new Problem('invalid_one_time_token')
+  }
+  return toUser(document)
+}
+
+/**
+ * Uses the token of someone whose password was just checked, and makes the email of the account a verified
+ * one. All sessions end: they may be those of a stranger who knew no more than the address.
+ * @param user the user as it was when the password was checked
+ * @throws Problem `invalid_one_time_token` (400)
+ */
+export async function verifyEmail(user: User, token: string, now: Date): Promise<User> {
+  const filter = {
+    ...live('emailConfirmation', token, now),
+    ...sameEmail(user),
+    ...sameSessions(user),
+    passwordHash: user.passwordHash,
+  }
+  const changed = await outdateTokens(filter, now, {
+    $set: { emailVerified: true },
+    $inc: { sessionVersion: 1 },
+    $unset: { emailConfirmation: 1, totpEnrolment: 1 },
+  })
+  if (!changed) throw new Problem('invalid_one_time_token')
+  return changed
+}
+
+/**
+ * Uses the token and makes the address that it was sent to the verified email of the account. A password
+ * reset link that went to the address of before stops working. Access tokens become outdated, because they say
+ * whether the email is verified.
+ * @param user the user who is signed in, and who asked for the change
+ * @returns the changed user
+ * @throws Problem `invalid_one_time_token` (400), also for the token of another user and for one that verifies
+ *   a new account; `email_taken` (409) if the email now belongs to another user
+ */
+export async function changeEmail(user: User, token: string, now: Date): Promise<User> {
+  const document = await findBy('emailConfirmation', token, now)
   const { email } = document.emailConfirmation!
-  let after
+  if (String(document._id) !== user.id || email === user.email) throw new Problem('invalid_one_time_token')
+  const filter = { ...live('emailConfirmation', token, now), ...sameSessions(user) }
   try {
-    after = await outdateTokens(live('emailConfirmation', token, now), now, {
+    const changed = await outdateTokens(filter, now, {
       $set: { email, emailVerified: true },
-      $unset: { emailConfirmation: 1, ...(email !== before.email && { passwordReset: 1 }) },
+      $unset: { emailConfirmation: 1, passwordReset: 1 },
     })
+    if (changed) return changed
   } catch (error) {
     throw isDuplicate(error) ? new Problem('email_taken', { cause: error }) : error
   }
-  if (!after) throw new Problem('invalid_one_time_token')
-  return { before, after }
+  throw new Problem('invalid_one_time_token')
 }
+
+/**
+ * Uses a token to withdraw what it was sent for: the registration of an account whose email was never verified,
+ * or a change of the email.
+ * @param endSessions called before an account is deleted
+ * @returns the user as before, and whether the account is gone
+ * @throws Problem `invalid_one_time_token` (400)
+ */
+export async function withdraw(
+  token: string,
+  endSessions: (userId: string) => Promise<void>,
+  now: Date,
+): Promise<{ user: User; isDeleted: boolean }> {
+  const document = await findBy('emailConfirmation', token, now)
+  const user = toUser(document)
+  const filter = { ...live('emailConfirmation', token, now), ...sameEmail(user) }
+  const isDeleted = !user.emailVerified && document.emailConfirmation!.email === user.email
+  if (isDeleted) await endSessions(user.id)
+  const count = isDeleted
+    ? (await UserModel.deleteOne(filter)).deletedCount
+    : (await UserModel.updateOne(filter, { $unset: { emailConfirmation: 1 } })).matchedCount
+  if (count === 0) throw new Problem('invalid_one_time_token')
+  return { user, isDeleted }
+}
+
+/** Creates a filter that matches only while the email is the same, and verified or not as before. */
+const sameEmail = ({ email, emailVerified }: User): mongoose.QueryFilter<Document> => ({
+  email,
+  // Users stored by another system may lack it.
+  emailVerified: emailVerified ? true : mongoose.trusted({ $ne: true }),
+})
 
 type Link = 'passwordReset' | 'emailConfirmation'
 

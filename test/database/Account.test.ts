@@ -34,7 +34,9 @@ const changeEmail = (person: Person, email: string, currentPassword = PASSWORD) 
   api.call('changeMyEmail', { email, currentPassword }, person)
 const remove = (person: Person, currentPassword = PASSWORD) =>
   api.call('deleteMe', { currentPassword }, person)
-const verify = async (token: unknown) => (await api.call('verifyEmail', { token })).code
+/** Follows the link that was sent to the new address. */
+const confirm = async (person: Person, token: unknown) =>
+  (await api.call('confirmMyEmail', { token }, person)).code
 const reset = async (token: unknown, password = NEW) =>
   (await api.call('resetMyPassword', { token, password })).code
 
@@ -208,7 +210,7 @@ describe('a change of the email', () => {
     expect(await me(ann)).toMatchObject({ email: ann.email, emailVerified: false })
     expect([await login(ann.email), await login(email)]).toEqual([200, 'invalid_credentials'])
 
-    expect(await verify(confirmation)).toBe(204)
+    expect(await confirm(ann, confirmation)).toBe(204)
     expect(await me(ann)).toMatchObject({ email, emailVerified: true })
     expect([await login(ann.email), await login(email)]).toEqual(['invalid_credentials', 200])
     expect((await api.smtp.next(ann.email)).subject).toBe('Example: your email address was changed')
@@ -217,7 +219,6 @@ describe('a change of the email', () => {
     expect(status).toBe(200)
     expect(api.verify(body['token']!, new Date()).email_verified).toBe(true)
     // The old address is free again, and nobody's.
-    expect(await verify(ann.confirmation)).toBe(INVALID)
     expect((await api.newPerson(ann.email)).caller.id).not.toBe(ann.caller.id)
   })
 
@@ -227,7 +228,7 @@ describe('a change of the email', () => {
     const old = await forget(ann.email)
     await changeEmail(ann, email)
     const confirmation = await nextToken(email)
-    expect(await verify(confirmation)).toBe(204)
+    expect(await confirm(ann, confirmation)).toBe(204)
     expect(await reset(old)).toBe(INVALID)
     expect(await login(email)).toBe(200)
     expect(await reset(await forget(email))).toBe(204)
@@ -242,19 +243,44 @@ describe('a change of the email', () => {
     const before = (await findUserById(ann.caller.id))!
     const email = newEmail()
     await changeEmail(ann, email)
-    expect(await verify(await nextToken(email))).toBe(204)
+    expect(await confirm(ann, await nextToken(email))).toBe(204)
     expect(await reset(await issuePasswordReset(before, new Date()))).toBe(INVALID)
     expect(await reset(await forget(email))).toBe(204)
   })
 
-  test('to the same address verifies it, and leaves a link that resets the password as it is', async () => {
+  test('to the same address asks to verify it, and leaves a link that resets the password as it is', async () => {
     const ann = await api.newPerson()
     const token = await forget(ann.email)
     await changeEmail(ann, ann.email)
-    expect(await verify(await nextToken(ann.email))).toBe(204)
-    expect(await me(ann)).toMatchObject({ email: ann.email, emailVerified: true })
+    const link = await nextToken(ann.email)
+    expect(await confirm(ann, link)).toBe(INVALID)
+    expect((await api.call('verifyEmail', { token: link, password: PASSWORD })).status).toBe(200)
     expect(await reset(token)).toBe(204)
     expect(subjects(ann.email)).not.toContain('Example: your email address was changed')
+  })
+
+  test('is confirmed by nobody but who is signed in to the account: the mailbox alone hands over nothing', async () => {
+    const [attacker, other] = [await api.newPerson(), await api.newPerson()]
+    const email = newEmail()
+    await changeEmail(attacker, email)
+    const token = await nextToken(email)
+    // What the owner of the mailbox could do with the link, who has no account or another one.
+    expect((await api.call('verifyEmail', { token, password: PASSWORD })).code).toBe(INVALID)
+    expect(await confirm(other, token)).toBe(INVALID)
+    expect(await stored(attacker.email)).toMatchObject({ emailVerified: false })
+    expect((await api.call('withdrawEmail', { token })).status).toBe(204)
+    expect(await confirm(attacker, token)).toBe(INVALID)
+    expect(await me(attacker)).toMatchObject({ email: attacker.email })
+  })
+
+  test('is not confirmed in a session that has ended', async () => {
+    const ann = await api.newPerson()
+    const email = newEmail()
+    await changeEmail(ann, email)
+    const token = await nextToken(email)
+    await api.call('logoutAll', undefined, ann)
+    expect(await confirm(ann, token)).toBe('invalid_token')
+    expect(await stored(email)).toBeNull()
   })
 
   test('answers the same for an address that is taken, which the confirmation refuses', async () => {
@@ -263,13 +289,13 @@ describe('a change of the email', () => {
     const taken = await changeEmail(ann, bo.email)
     expect(taken).toEqual(free)
     const confirmation = await nextToken(bo.email)
-    expect(await verify(confirmation)).toBe('email_taken')
+    expect(await confirm(ann, confirmation)).toBe('email_taken')
     expect(await me(ann)).toMatchObject({ email: ann.email })
     expect(await me(bo)).toMatchObject({ email: bo.email, emailVerified: false })
     expect([await login(ann.email), await login(bo.email)]).toEqual([200, 200])
     // Once it is free, the link is good.
     await remove(bo)
-    expect(await verify(confirmation)).toBe(204)
+    expect(await confirm(ann, confirmation)).toBe(204)
     expect(await me(ann)).toMatchObject({ email: bo.email })
   })
 
@@ -281,7 +307,7 @@ describe('a change of the email', () => {
       await changeEmail(person, email)
       tokens.push(await nextToken(email))
     }
-    const answers = await Promise.all(tokens.map(verify))
+    const answers = await Promise.all(tokens.map((token, index) => confirm(people[index]!, token)))
     expect(answers.filter((answer) => answer !== 'email_taken')).toEqual([204])
     expect(await login(email)).toBe(200)
   })
@@ -293,8 +319,8 @@ describe('a change of the email', () => {
     const older = await nextToken(first)
     await changeEmail(ann, second)
     const newer = await nextToken(second)
-    expect(await verify(older)).toBe(INVALID)
-    expect(await verify(newer)).toBe(204)
+    expect(await confirm(ann, older)).toBe(INVALID)
+    expect(await confirm(ann, newer)).toBe(204)
     expect(await me(ann)).toMatchObject({ email: second })
   })
 
@@ -305,7 +331,7 @@ describe('a change of the email', () => {
     await changeEmail(ann, email)
     const confirmation = await nextToken(email)
     moveClock(24 * HOUR)
-    expect(await verify(confirmation)).toBe(INVALID)
+    expect(await confirm(ann, confirmation)).toBe(INVALID)
     expect(await me(ann)).toMatchObject({ email: ann.email })
   })
 
@@ -318,7 +344,7 @@ describe('a change of the email', () => {
     await changeEmail(ann, email)
     const confirmation = await nextToken(email)
     await gone(ann)
-    expect(await verify(confirmation)).toBe(INVALID)
+    expect(await confirm(ann, confirmation)).toBe('invalid_token')
     expect(await stored(email)).toBeNull()
   })
 
@@ -361,7 +387,9 @@ describe('the deletion of an account', () => {
     )
     expect(await stored(ann.email)).toBeNull()
     expect(await login(ann.email)).toBe('invalid_credentials')
-    expect(await verify(ann.confirmation)).toBe(INVALID)
+    expect((await api.call('verifyEmail', { token: ann.confirmation, password: PASSWORD })).code).toBe(
+      INVALID,
+    )
     expect((await api.smtp.next(ann.email)).subject).toBe('Example: your account was deleted')
     const again = await api.newPerson(ann.email)
     expect(again.caller.id).not.toBe(ann.caller.id)
@@ -420,7 +448,9 @@ describe('the deletion of an account', () => {
 describe('a body', () => {
   const TOKEN = `${'f'.repeat(24)}.${'A'.repeat(43)}`
   const ROUTES = {
-    verifyEmail: { token: TOKEN },
+    verifyEmail: { token: TOKEN, password: PASSWORD },
+    withdrawEmail: { token: TOKEN },
+    confirmMyEmail: { token: TOKEN },
     resendVerification: { email: 'nobody@example.com' },
     forgotPassword: { email: 'nobody@example.com' },
     resetMyPassword: { token: TOKEN, password: NEW },

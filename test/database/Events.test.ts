@@ -105,7 +105,7 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     act: async () => {
       const roles = ['user', 'admin']
       const person = await newPerson()
-      await send('verifyEmail', { token: person.confirmation })
+      await api.isVerified(person)
       return { ...(await administer('updateUser', person, { roles })), roles }
     },
   },
@@ -114,7 +114,27 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     name: 'a link',
     act: async () => {
       const person = await newPerson()
-      await send('verifyEmail', { token: person.confirmation })
+      await send('verifyEmail', { token: person.confirmation, password: PASSWORD })
+      return account(person)
+    },
+  },
+  {
+    event: 'user_registration_withdrawn',
+    name: 'a link',
+    act: async () => {
+      const person = await newPerson()
+      await send('withdrawEmail', { token: person.confirmation })
+      return account(person)
+    },
+  },
+  {
+    event: 'user_email_change_withdrawn',
+    name: 'a link',
+    act: async () => {
+      const person = await newPerson()
+      const email = `new-${person.email}`
+      await send('changeMyEmail', { email, currentPassword: PASSWORD }, person)
+      await send('withdrawEmail', { token: await nextLink(email) })
       return account(person)
     },
   },
@@ -134,8 +154,8 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
       const person = await newPerson()
       const email = `new-${person.email}`
       await send('changeMyEmail', { email, currentPassword: PASSWORD }, person)
-      await send('verifyEmail', { token: await nextLink(email) })
-      return account(person)
+      await send('confirmMyEmail', { token: await nextLink(email) }, person)
+      return whose(person)
     },
   },
   {

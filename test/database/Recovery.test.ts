@@ -45,7 +45,8 @@ async function askFor(route: 'forgotPassword' | 'resendVerification', email: str
 const forget = (email: string) => askFor('forgotPassword', email)
 const resend = (email: string) => askFor('resendVerification', email)
 
-const verify = async (token: unknown) => (await api.call('verifyEmail', { token })).code
+const verify = async (token: unknown, password = PASSWORD, address = '192.0.2.1') =>
+  (await api.call('verifyEmail', { token, password }, { address })).code
 const reset = async (token: unknown, password = NEW) =>
   (await api.call('resetMyPassword', { token, password })).code
 const login = async (email: string, password: string) => (await api.call('login', { email, password })).code
@@ -90,33 +91,92 @@ const ALTERED: { name: string; alter: (token: string, another: string) => unknow
 ]
 
 describe('an email', () => {
-  test('is verified by the link in the mail, once, and whoever follows it is not signed in', async () => {
+  test('is verified by the link in the mail and the password, once, which signs in and ends what was before', async () => {
     const ann = await api.newPerson()
     expect(await verified(ann)).toBe(false)
     expect(api.verify(ann.token, new Date()).email_verified).toBe(false)
 
-    const answer = await api.call('verifyEmail', { token: ann.confirmation })
-    expect([answer.status, answer.body]).toEqual([204, {}])
-    expect(await verified(ann)).toBe(true)
-    // The access token of before still says that it is not.
+    const answer = await api.call('verifyEmail', { token: ann.confirmation, password: PASSWORD })
+    expect(answer).toMatchObject({ status: 200, body: { auth: true, tokenType: 'Bearer', expiresIn: 900 } })
+    const now = api.signedIn(ann.email, answer.body)
+    expect(await verified(now)).toBe(true)
+    expect(api.verify(now.token, new Date()).email_verified).toBe(true)
+    expect(await api.isRevoked(now)).toBe(false)
+    // The sessions of before may be those of a stranger who has registered.
     expect(await api.isRevoked(ann)).toBe(true)
-    const { body, status } = await api.call('refresh', { refreshToken: ann.refreshToken })
-    expect(status).toBe(200)
-    expect(api.verify(body['token']!, new Date()).email_verified).toBe(true)
-    expect(await api.isRevoked(body as { token: string })).toBe(false)
+    expect((await api.call('refresh', { refreshToken: ann.refreshToken })).code).toBe('invalid_refresh_token')
+    expect((await api.call('sessions', undefined, now)).body).toHaveLength(1)
     expect(api.verify((await api.signIn(ann.email)).token, new Date()).email_verified).toBe(true)
 
     expect(await verify(ann.confirmation)).toBe(INVALID)
   })
 
+  test('somebody else’s address that an attacker has registered is not verified by its owner’s click', async () => {
+    const { email, ...attacker } = await api.newPerson()
+    const link = await resend(email)
+    expect(await verify(link, 'what its owner would choose')).toBe('invalid_credentials')
+    expect(await stored(email)).toMatchObject({ emailVerified: false })
+    // With a new password the account starts over: nothing that was prepared is left.
+    await users((collection) =>
+      collection.updateOne(
+        { email },
+        {
+          $set: {
+            roles: ['user', 'admin'],
+            totp: { secret: 'of the attacker', lastStep: 1 },
+            totpEnrolment: { secret: 'of the attacker', expiresAt: new Date() },
+            recoveryCodes: ['of the attacker'],
+          },
+        },
+      ),
+    )
+    expect(await reset(await forget(email))).toBe(204)
+    const now = await stored(email)
+    expect(now).toMatchObject({ emailVerified: true, roles: ['user'] })
+    for (const field of ['totp', 'totpEnrolment', 'recoveryCodes', 'emailConfirmation'])
+      expect(now).not.toHaveProperty(field)
+    expect(await login(email, PASSWORD)).toBe('invalid_credentials')
+    expect((await api.call('refresh', { refreshToken: attacker.refreshToken })).code).toBe(
+      'invalid_refresh_token',
+    )
+    expect(await login(email, NEW)).toBe(200)
+  })
+
+  test('is verified after a wrong password too, which counts as a failed login', async () => {
+    const { email, confirmation } = await api.newPerson()
+    for (let count = 0; count < 5; count++)
+      expect(await verify(confirmation, 'a wrong horse')).toBe('invalid_credentials')
+    expect(await login(email, PASSWORD)).toBe('too_many_attempts')
+    expect(await verify(confirmation)).toBe('too_many_attempts')
+    moveClock(MINUTE)
+    expect(await verify(confirmation)).toBe(200)
+  })
+
+  test('that somebody else has registered can be withdrawn by its owner, and then everything is gone', async () => {
+    const ann = await api.newPerson()
+    expect((await api.call('withdrawEmail', { token: ann.confirmation })).status).toBe(204)
+    expect(await stored(ann.email)).toBeNull()
+    expect((await api.call('refresh', { refreshToken: ann.refreshToken })).code).toBe('invalid_refresh_token')
+    expect(await api.isRevoked(ann)).toBe(true)
+    expect((await api.call('withdrawEmail', { token: ann.confirmation })).code).toBe(INVALID)
+    expect((await api.newPerson(ann.email)).caller.id).not.toBe(ann.caller.id)
+  })
+
+  test('is not withdrawn by opening the link, nor once it is verified', async () => {
+    const ann = await api.newPerson()
+    expect(await verify(ann.confirmation)).toBe(200)
+    expect((await api.call('withdrawEmail', { token: ann.confirmation })).code).toBe(INVALID)
+    expect(await stored(ann.email)).toMatchObject({ emailVerified: true })
+  })
+
   test.each([
-    { name: 'just before 24 hours are over', later: 24 * HOUR - MINUTE, want: 204 },
+    { name: 'just before 24 hours are over', later: 24 * HOUR - MINUTE, want: 200 },
     { name: 'after 24 hours', later: 24 * HOUR, want: INVALID },
   ])('$name its link answers $want', async ({ later, want }) => {
     const ann = await api.newPerson()
     moveClock(later)
     expect(await verify(ann.confirmation)).toBe(want)
-    expect(await verified(ann)).toBe(want === 204)
+    expect(await stored(ann.email)).toMatchObject({ emailVerified: want === 200 })
   })
 
   test('can be verified by the newest link only', async () => {
@@ -125,14 +185,14 @@ describe('an email', () => {
     const third = await resend(ann.email)
     for (const token of [ann.confirmation, second]) expect(await verify(token)).toBe(INVALID)
     expect(await verified(ann)).toBe(false)
-    expect(await verify(third)).toBe(204)
+    expect(await verify(third)).toBe(200)
   })
 
   test.each(ALTERED)('is not verified by a token with $name', async ({ alter }) => {
     const [ann, bo] = [await api.newPerson(), await api.newPerson()]
     expect(await verify(alter(ann.confirmation, bo.confirmation))).toBe(INVALID)
     for (const person of [ann, bo]) expect(await verified(person)).toBe(false)
-    expect(await verify(ann.confirmation)).toBe(204)
+    expect(await verify(ann.confirmation)).toBe(200)
   })
 
   test('is not verified by a link that resets a password, which stays good', async () => {
@@ -170,8 +230,10 @@ describe('an email', () => {
 
   test('of 20 who follow one link at the same time, one is told that it was good', async () => {
     const { confirmation } = await api.newPerson()
-    const answers = await Promise.all(Array.from({ length: 20 }, () => verify(confirmation)))
-    expect(answers.filter((answer) => answer !== INVALID)).toEqual([204])
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => verify(confirmation, PASSWORD, `192.0.2.${index}`)),
+    )
+    expect(answers.filter((answer) => answer !== INVALID)).toEqual([200])
   })
 })
 
@@ -294,7 +356,7 @@ describe('a forgotten password', () => {
     const ann = await api.newPerson()
     expect(await reset(ann.confirmation)).toBe(INVALID)
     expect(await login(ann.email, PASSWORD)).toBe(200)
-    expect(await verify(ann.confirmation)).toBe(204)
+    expect(await verify(ann.confirmation)).toBe(200)
   })
 
   test('is not replaced once the account is disabled', async () => {

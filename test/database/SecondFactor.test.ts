@@ -64,6 +64,8 @@ async function newOwner() {
   return { ...person, ...(await api.withApp(person)) }
 }
 
+type Owner = Awaited<ReturnType<typeof newOwner>>
+
 const subjects = (email: string) =>
   api.smtp.received.filter(({ to }) => to === email).map(({ subject }) => subject.replace(`${PRODUCT}: `, ''))
 
@@ -152,7 +154,7 @@ describe('codes of an app', () => {
 describe('the enrolment', () => {
   const newPerson = async (email?: string) => {
     const person = await api.newPerson(email)
-    await api.call('verifyEmail', { token: person.confirmation })
+    await api.isVerified(person)
     return person
   }
 
@@ -465,8 +467,10 @@ describe('a challenge', () => {
     { name: 'logging out everywhere', change: (owner: Person) => api.call('logoutAll', undefined, owner) },
     {
       name: 'a change of the password',
-      change: (owner: Person) =>
-        api.call('changeMyPassword', { currentPassword: PASSWORD, newPassword: NEW }, owner),
+      change: (owner: Owner) => {
+        const [code] = owner.recoveryCodes
+        return api.call('changeMyPassword', { currentPassword: PASSWORD, newPassword: NEW, code }, owner)
+      },
     },
     {
       name: 'a reset of the password',
@@ -480,11 +484,12 @@ describe('a challenge', () => {
     },
     {
       name: 'the end of the account',
-      change: (owner: Person) => api.call('deleteMe', { currentPassword: PASSWORD }, owner),
+      change: (owner: Owner) =>
+        api.call('deleteMe', { currentPassword: PASSWORD, code: owner.recoveryCodes[0] }, owner),
     },
     {
       name: 'the end of the second factor',
-      change: (owner: Awaited<ReturnType<typeof newOwner>>) => disable(owner, owner.recoveryCodes[9]!),
+      change: (owner: Owner) => disable(owner, owner.recoveryCodes[9]!),
     },
   ])('is void after $name', async ({ change }) => {
     const owner = await newOwner()
@@ -513,7 +518,9 @@ describe('a challenge', () => {
       headers: { Cookie: `__Host-refresh-token=${challenge}`, 'Refresh-Token-In': 'cookie' },
     })
     expect(cookie.code).toBe('invalid_refresh_token')
-    expect((await api.call('verifyEmail', { token: challenge })).code).toBe('invalid_one_time_token')
+    expect((await api.call('verifyEmail', { token: challenge, password: PASSWORD })).code).toBe(
+      'invalid_one_time_token',
+    )
     const reset = await api.call('resetMyPassword', { token: challenge, password: NEW })
     expect(reset.code).toBe('invalid_one_time_token')
     for (const token of [owner.token, owner.refreshToken, owner.confirmation])

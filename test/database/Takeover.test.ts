@@ -38,8 +38,8 @@ test.each([
   await api.call('changeMyEmail', { email, currentPassword: PASSWORD }, person)
   const prepared = await nextLink(email)
   expect((await change(person)).status).toBeLessThan(300)
-  expect((await api.call('verifyEmail', { token: prepared })).code).toBe('invalid_one_time_token')
-  expect((await api.call('login', { email: person.email, password: NEW })).status).toBe(200)
+  const owner = await api.signIn(person.email, NEW)
+  expect((await api.call('confirmMyEmail', { token: prepared }, owner)).code).toBe('invalid_one_time_token')
 })
 
 test('a stolen session gives a handful of guesses of the password, from however many addresses, and its owner can end it', async () => {
@@ -58,18 +58,24 @@ test('a stolen session gives a handful of guesses of the password, from however 
   expect((await api.call('logoutAll', undefined, owner)).status).toBe(204)
 })
 
-test('a stolen session and the password do not change the email where the second factor is on', async () => {
-  const person = await api.newPerson()
-  const { code } = await api.withApp(person)
-  const ask = (more: object) =>
-    api.call('changeMyEmail', { email: 'thief@example.com', currentPassword: PASSWORD, ...more }, person)
-  expect((await ask({})).body).toMatchObject({
-    status: 400,
-    errors: [{ path: 'code', message: 'is required' }],
-  })
-  expect((await ask({ code: 'aaaaaa' })).code).toBe('wrong_code')
-  expect((await ask({ code: code() })).status).toBe(202)
-})
+test.each([
+  { name: 'change the email', route: 'changeMyEmail', body: { email: 'thief@example.com' }, want: 202 },
+  { name: 'change the password', route: 'changeMyPassword', body: { newPassword: NEW }, want: 200 },
+  { name: 'delete the account', route: 'deleteMe', body: {}, want: 204 },
+] as const)(
+  'a stolen session and the password do not $name where the second factor is on',
+  async ({ route, body, want }) => {
+    const person = await api.newPerson()
+    const { code } = await api.withApp(person)
+    const ask = (more: object) => api.call(route, { ...body, currentPassword: PASSWORD, ...more }, person)
+    expect((await ask({})).body).toMatchObject({
+      status: 400,
+      errors: [{ path: 'code', message: 'is required' }],
+    })
+    expect((await ask({ code: 'aaaaaa' })).code).toBe('wrong_code')
+    expect((await ask({ code: code() })).status).toBe(want)
+  },
+)
 
 describe('when the password is changed', () => {
   const changed = async () => {

@@ -116,8 +116,10 @@ test('the links of mails still work', async () => {
   const { forgetful, moving } = people
   expect((await api.call('resetMyPassword', { token: forgetful.reset, password: NEW })).status).toBe(204)
   expect((await api.call('login', { email: forgetful.email, password: NEW })).status).toBe(200)
-  expect((await api.call('verifyEmail', { token: people.unverified.confirmation })).status).toBe(204)
-  expect((await api.call('verifyEmail', { token: moving.confirmation })).status).toBe(204)
+  const verification = { token: people.unverified.confirmation, password }
+  expect((await api.call('verifyEmail', verification)).status).toBe(200)
+  const person = await signedIn(moving)
+  expect((await api.call('confirmMyEmail', { token: moving.confirmation }, person)).status).toBe(204)
   expect((await stored(moving.newEmail))!['emailVerified']).toBe(true)
 })
 

@@ -66,8 +66,8 @@ describe('without SMTP_URL', () => {
     expect(text!.split('\n')).toContain(link)
     expect(html).toContain(`<a href="${link}"`)
 
-    const json = { token: link!.split('#token=')[1] }
-    expect(await call('POST', '/email/verify', json)).toEqual({ status: 204, body: {} })
+    const json = { token: link!.split('#token=')[1], password: PASSWORD }
+    expect(await call('POST', '/email/verify', json)).toMatchObject({ status: 200, body: { auth: true } })
     expect(await call('POST', '/email/verify', json)).toMatchObject({
       status: 400,
       body: { code: 'invalid_one_time_token' },
@@ -122,7 +122,9 @@ describe('with SMTP_URL', () => {
       expect({ from, to }).toEqual({ from: api.environment['MAIL_FROM'], to: email })
       expect(text).toContain(`https://app.test/verify-email#token=${token}`)
       expect(html).toContain(`https://app.test/verify-email#token=${token}`)
-      expect(await call('POST', '/email/verify', { token })).toMatchObject({ status: 204 })
+      expect(await call('POST', '/email/verify', { token, password: PASSWORD })).toMatchObject({
+        status: 200,
+      })
       expect(existsSync(folder) ? readdirSync(folder) : []).toEqual(before)
       expect(await api.output()).not.toContain('Mail to ')
     })

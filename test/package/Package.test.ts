@@ -148,7 +148,10 @@ test('the zips work together: register, log in, authorize, /me, /users, discover
   const ann = { name: 'Ann', email: 'ann@example.com', password: 'a horse on the moon' }
   expect(await invoke('register', request({ json: ann }))).toMatchObject({ statusCode: 201 })
 
-  const login = await invoke('login', request({ json: { email: ann.email, password: ann.password } }))
+  const login = await invoke(
+    'login',
+    request({ httpMethod: 'POST', resource: '/login', json: { email: ann.email, password: ann.password } }),
+  )
   expect(login.statusCode).toBe(200)
   const { token } = JSON.parse(login.body) as { token: string }
 
@@ -184,9 +187,8 @@ test('the zips work together: a mail is handed over, sent, and its link verifies
       from: built.settings['MAIL_FROM'],
       subject: `Confirm your email address for ${built.settings['PRODUCT_NAME']}`,
     })
-    const verification = request({ httpMethod: 'POST', resource: '/email/verify', json: { token } })
-    expect(await invoke('email', verification)).toMatchObject({ statusCode: 204 })
-    const { body } = await invoke('login', request({ json: { email: bea.email, password: bea.password } }))
+    const json = { token, password: bea.password }
+    const { body } = await invoke('login', request({ httpMethod: 'POST', resource: '/email/verify', json }))
     const session = JSON.parse(body) as { token: string }
     expect((await authorize(session.token)).context).toMatchObject({ emailVerified: true })
   } finally {
@@ -214,7 +216,7 @@ test('the zips work together: an app is set up, and a login asks for its code', 
   const confirmed = await post('mfa', { code: code(0) }, caller, '/me/mfa/totp/confirm')
   expect(confirmed).toMatchObject({ statusCode: 200 })
 
-  const login = await post('login', { email: cyd.email, password: cyd.password })
+  const login = await post('login', { email: cyd.email, password: cyd.password }, undefined, '/login')
   expect(login).toMatchObject({ statusCode: 401, code: 'mfa_required' })
   expect(await post('loginMfa', { challenge: login.challenge, code: code(1) })).toMatchObject({
     statusCode: 200,

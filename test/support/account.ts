@@ -5,7 +5,7 @@
 import { TOTP, Secret } from 'otpauth'
 import mongoose from 'mongoose'
 import type { Limits } from '../../api/Settings.ts'
-import { dropDatabase } from './database.ts'
+import { dropDatabase, onDatabase } from './database.ts'
 import { request } from '../../support/events.ts'
 import { captureLogs } from './logs.ts'
 import { type MailFunction, type SmtpServer, startMailFunction, startSmtp } from '../../support/mail.ts'
@@ -135,9 +135,20 @@ export async function startAccounts(settings: Record<string, string> = {}) {
   const signIn = async (email: string, password = PASSWORD) =>
     signedIn(email, (await call('login', { email, password })).body)
 
-  /** Sets an authenticator app up for somebody, whose email it confirms before. */
-  const withApp = async (person: Person & { confirmation: string }) => {
-    await call('verifyEmail', { token: person.confirmation })
+  /** Follows the link of the mail with the password, which signs in anew. */
+  const verifyEmail = async ({ email, confirmation }: Person & { confirmation: string }) =>
+    signedIn(email, (await call('verifyEmail', { token: confirmation, password: PASSWORD })).body)
+  /** As if the email had been verified before this session began. */
+  const isVerified = ({ email }: { email: string }) =>
+    onDatabase(process.env['DB']!, (database) =>
+      database
+        .collection('users')
+        .updateOne({ email }, { $set: { emailVerified: true }, $unset: { emailConfirmation: 1 } }),
+    )
+
+  /** Sets an authenticator app up for somebody, whose email is verified then. */
+  const withApp = async (person: Person) => {
+    await isVerified(person)
     const { body } = await call('startTotp', { currentPassword: PASSWORD }, person)
     const totp = new TOTP({ secret: Secret.fromBase32(body['secret']!) })
     /** The code of a 30 s so many after this one. */
@@ -154,6 +165,8 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     signedIn,
     newPerson,
     signIn,
+    verifyEmail,
+    isVerified,
     withApp,
     verify,
     /** Whether the authorizers refuse an access token, from the next question that they ask on. */
