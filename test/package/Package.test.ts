@@ -302,10 +302,13 @@ describe('the template', () => {
     const responses = ofType('AWS::ApiGateway::GatewayResponse')
     expect(responses.map(([, { Properties }]) => String(Properties['ResponseType'])).toSorted()).toEqual([
       'ACCESS_DENIED',
+      'API_CONFIGURATION_ERROR',
       'AUTHORIZER_CONFIGURATION_ERROR',
       'AUTHORIZER_FAILURE',
       'DEFAULT_4XX',
       'DEFAULT_5XX',
+      'INTEGRATION_FAILURE',
+      'INTEGRATION_TIMEOUT',
       'MISSING_AUTHENTICATION_TOKEN',
       'REQUEST_TOO_LARGE',
       'THROTTLED',
