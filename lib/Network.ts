@@ -1,5 +1,5 @@
 /**
- * Finds the network that an IP address belongs to, for limits per client.
+ * Whose an address is: the network of an IP address, for limits per client, and whether a host is this machine.
  */
 
 /**
@@ -20,3 +20,11 @@ export function networkOf(address: string | null): string {
     .map((group) => Number.parseInt(group, 16).toString(16))
     .join(':')}::/64`
 }
+
+/**
+ * Returns whether a host is this machine, where nobody can listen in. It compares the whole name, because anyone can own
+ * 127.0.0.1.example.com.
+ * @param hostname of a URL, or of a list of hosts, where IPv6 has no brackets
+ */
+export const isThisMachine = (hostname: string): boolean =>
+  /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/i.test(hostname)

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { KeyRing } from '../auth/Tokens.ts'
-import { limits, parseSetting, schema, type SettingName } from '../api/Settings.ts'
+import { schema, type SettingName } from '../api/Settings.ts'
 import {
   bundleForOffline,
   type Log,
@@ -16,6 +16,7 @@ import {
   restUntilNextBuild,
   startLocalDatabase,
 } from '../local/Offline.ts'
+import { connectionStringError, deploymentErrors } from './DeployedSettings.ts'
 import { completeFunctions, type FunctionConfig, moduleOf } from './Functions.ts'
 import { gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
@@ -49,9 +50,6 @@ interface Resolver {
 
 /** The commands that need the whole service. The others, such as `sls remove`, work even if a handler is broken. */
 const COMPLETED = ['offline', 'package', 'deploy', 'print', 'invoke']
-
-/** Lower bcrypt costs are only for tests (OWASP Password Storage Cheat Sheet). */
-const LEAST_DEPLOYED_COST = 10
 
 export class AuthPlugin {
   readonly #serverless: Serverless
@@ -168,12 +166,9 @@ export class AuthPlugin {
     const secrets = await this.#orError(() => this.#read(this.#serverless.service.provider.stage))
     const missing = secrets.missing()
     const wrong = [
-      missing.length > 0 && missingSettings(missing, secrets.file, ' or as environment variables'),
-      Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST &&
-        `Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`,
-      ...limitErrors(secrets.get('LIMITS')),
-      await connectionStringError(secrets.get('DB')),
-    ].filter((sentence) => typeof sentence === 'string')
+      ...(missing.length > 0 ? [missingSettings(missing, secrets.file, ' or as environment variables')] : []),
+      ...(await deploymentErrors((name) => secrets.get(name))),
+    ]
     if (wrong.length === 0) return
     if (this.#command === 'deploy') throw this.#error(wrong.join('\n'))
     this.#write(`Warning: this package cannot be deployed. ${wrong.join('\n')}`)
@@ -251,25 +246,3 @@ export class AuthPlugin {
 
 const missingSettings = (names: string[], file: string, otherWay: string) =>
   `Missing settings: ${names.join(', ')}. Set them in ${file} (see secrets.example.json)${otherWay}.`
-
-/** Returns an error for each limit that is too high to be one. */
-const limitErrors = (text = '{}'): string[] =>
-  Object.entries(parseSetting('LIMITS', text)).flatMap(([name, value]) => {
-    const most = limits[name as keyof typeof limits][1]
-    return value > most ? [`Setting LIMITS.${name} must be at most ${most} in a deployment.`] : []
-  })
-
-/** Checks a connection string with the driver, which knows more than the setting's schema. */
-async function connectionStringError(uri: string | undefined): Promise<string | undefined> {
-  if (!uri) return undefined
-  const { mongo } = (await import('mongoose')).default
-  try {
-    // This only parses it and does not connect.
-    void new mongo.MongoClient(uri)
-    return undefined
-  } catch (error) {
-    const { message } = error as Error
-    // Some of its messages quote the string, which contains a password.
-    return `Setting DB is not a valid connection string${message.includes('://') ? '' : `: ${message}`}.`
-  }
-}

@@ -478,6 +478,11 @@ describe('without the settings of a deployment', () => {
       environment: { ...settings, BCRYPT_COST: '4' },
       want: 'Setting BCRYPT_COST must be at least 10 in a deployment.',
     },
+    {
+      name: 'a database in clear text and links that anybody can change',
+      environment: { ...settings, DB: 'mongodb://db.test/auth', APP_URL: 'http://app.test' },
+      want: 'Setting DB must use TLS in a deployment: add tls=true, or use mongodb+srv://.\nSetting APP_URL must start with https:// in a deployment.',
+    },
   ])('sls deploy stops with $name, before it asks AWS for anything', async ({ environment, want }) => {
     const { refusal } = await checkSettings(project.folder, 'deploy', environment)
     expect(refusal?.split(want)).toHaveLength(2)
