@@ -20,6 +20,7 @@ import { connectionStringError, deploymentErrors } from './DeployedSettings.ts'
 import { completeFunctions, type FunctionConfig, moduleOf } from './Functions.ts'
 import { gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
+import { giveRoles } from './Roles.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 import { completeStage, type Resource } from './Template.ts'
 
@@ -31,6 +32,7 @@ interface Serverless {
   service: OfflineService & {
     provider: {
       stage: string
+      vpc?: unknown
       compiledCloudFormationTemplate?: { Resources: Record<string, Resource> }
     }
     package: { path?: string }
@@ -147,10 +149,7 @@ export class AuthPlugin {
       )
       throw error
     }
-    service.resources = {
-      ...service.resources,
-      Resources: { ...service.resources?.Resources, ...gatewayResponses(service.custom.cors.origin) },
-    }
+    this.#addResources(gatewayResponses(service.custom.cors.origin))
   }
 
   #completeFunctions(): void {
@@ -158,7 +157,18 @@ export class AuthPlugin {
     const files = [...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler)))]
     const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
     const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
-    completeFunctions(service, (file) => modules.get(file))
+    const { completed } = completeFunctions(service, (file) => modules.get(file))
+    // `sls deploy function` leaves the role of a function as it is, unless the function names one.
+    if (this.#serverless.processedInput.commands[1] === 'function') return
+    this.#addResources(giveRoles(completed, service.provider.vpc !== undefined))
+  }
+
+  #addResources(added: Record<string, { Type: string }>): void {
+    const { service } = this.#serverless
+    service.resources = {
+      ...service.resources,
+      Resources: { ...service.resources?.Resources, ...added },
+    }
   }
 
   /** Stops a deployment if its settings cannot work. `sls package` only warns. */

@@ -331,24 +331,24 @@ describe('the template', () => {
     expect(deployment![1].DependsOn).toEqual(expect.arrayContaining(responses.map(([id]) => id)))
   })
 
-  test('lets the functions invoke the one that sends mail, and otherwise write logs', () => {
-    const [role, ...others] = ofType('AWS::IAM::Role')
-    expect(others).toEqual([])
-    const { Policies, ManagedPolicyArns } = role![1].Properties as unknown as {
-      Policies: { PolicyDocument: { Statement: { Action: string[] }[] } }[]
-      ManagedPolicyArns?: string[]
+  test('gives each function a role of its own, and has no role for all of them', () => {
+    const roles = functions.map(({ name }) => `${name[0]!.toUpperCase()}${name.slice(1)}Role`)
+    expect(
+      ofType('AWS::IAM::Role')
+        .map(([id]) => id)
+        .toSorted(),
+    ).toEqual(roles.toSorted())
+    for (const [index, { name }] of functions.entries()) {
+      expect(built.propertiesOf(name)).toMatchObject({ Role: { 'Fn::GetAtt': [roles[index], 'Arn'] } })
     }
-    expect(ManagedPolicyArns).toBeUndefined()
-    const statements = Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement)
-    expect(statements.filter(({ Action }) => !Action.every((name) => name.startsWith('logs:')))).toEqual([
-      {
-        Effect: 'Allow',
-        Action: ['lambda:InvokeFunction'],
-        Resource: {
-          'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:auth-dev-mail',
-        },
-      },
-    ])
+    // What they refer to is there: the log group of each, the function that sends mail, and its queue.
+    const referred = [...JSON.stringify(ofType('AWS::IAM::Role')).matchAll(/"Fn::GetAtt":\["(\w+)"/g)]
+    expect(referred.length).toBeGreaterThan(functions.length)
+    for (const [, id] of referred) expect(built.template.Resources).toHaveProperty(id!)
+  })
+
+  test('has fewer than 400 resources, of the 500 that CloudFormation takes', () => {
+    expect(Object.keys(built.template.Resources).length).toBeLessThan(400)
   })
 
   test('tells every function that hands mail over, and no other, where the one is that sends it', () => {
@@ -368,7 +368,7 @@ describe('the template', () => {
     )
   })
 
-  test('invokes the function that sends mail on no route, and twice more when it fails, for half an hour', () => {
+  test('invokes the function that sends mail on no route, and twice more when it fails, for half an hour, and keeps what it could not send', () => {
     const ofMail = ofType('AWS::Lambda::EventInvokeConfig').map(([, { Properties }]) => Properties)
     expect(ofMail).toEqual([
       {
@@ -376,7 +376,9 @@ describe('the template', () => {
         Qualifier: '$LATEST',
         MaximumRetryAttempts: 2,
         MaximumEventAgeInSeconds: 1800,
-        DestinationConfig: {},
+        DestinationConfig: {
+          OnFailure: { Destination: { 'Fn::GetAtt': ['MailDeadLetterQueue', 'Arn'] } },
+        },
       },
     ])
     const callable = JSON.stringify([
