@@ -72,7 +72,11 @@ export const gatewayResponses = (corsOrigin: string): Record<string, GatewayResp
     }),
   )
 
-const commonHeaders = (corsOrigin: string) => ({
+/**
+ * The headers of every answer of the gateway itself.
+ * @param corsOrigin the setting CORS_ORIGIN
+ */
+export const commonHeaders = (corsOrigin: string): Record<string, string> => ({
   'Content-Type': 'application/problem+json',
   'Cache-Control': 'no-store',
   'Access-Control-Allow-Origin': corsOrigin,

@@ -16,13 +16,16 @@ import {
   restUntilNextBuild,
   startLocalDatabase,
 } from '../local/Offline.ts'
+import { accessLogs, logAccess } from './AccessLogs.ts'
 import { connectionStringError, deploymentErrors } from './DeployedSettings.ts'
-import { completeFunctions, type FunctionConfig, moduleOf } from './Functions.ts'
-import { gatewayResponses } from './GatewayResponses.ts'
+import { firewall } from './Firewall.ts'
+import { completeFunctions, type DeclaredRoute, type FunctionConfig, moduleOf } from './Functions.ts'
+import { commonHeaders, gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
 import { giveRoles } from './Roles.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 import { completeStage, type Resource } from './Template.ts'
+import { methodSettings, type Throttles } from './Throttles.ts'
 
 /** The part of the Serverless Framework that is used here. It has no types of its own. */
 interface Serverless {
@@ -37,7 +40,7 @@ interface Serverless {
     }
     package: { path?: string }
     custom: {
-      throttle: { rateLimit: number; burstLimit: number }
+      throttle: Throttles & { perAddress: number }
       settings: Record<string, unknown>
       cors: { origin: string }
     }
@@ -60,6 +63,7 @@ export class AuthPlugin {
   readonly #log: Log
   #secrets: Secrets | undefined
   #database: ReturnType<typeof startLocalDatabase> | undefined
+  #routes: DeclaredRoute[] = []
   #readyOffline = async (): Promise<void> => undefined
   /** Loads TypeScript modules, named without the extension. plugin.mjs provides it: not every Node can do it. */
   load!: (files: string[]) => Record<string, unknown>[]
@@ -85,7 +89,7 @@ export class AuthPlugin {
     initialize: () => this.#initialize(),
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
-    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeStage(),
+    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeTemplate(),
     'after:deploy:deploy': () => this.#recordKeys(),
     // For `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
@@ -157,7 +161,8 @@ export class AuthPlugin {
     const files = [...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler)))]
     const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
     const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
-    const { completed } = completeFunctions(service, (file) => modules.get(file))
+    const { completed, routes } = completeFunctions(service, (file) => modules.get(file))
+    this.#routes = routes
     // `sls deploy function` leaves the role of a function as it is, unless the function names one.
     if (this.#serverless.processedInput.commands[1] === 'function') return
     this.#addResources(giveRoles(completed, service.provider.vpc !== undefined))
@@ -184,9 +189,20 @@ export class AuthPlugin {
     this.#write(`Warning: this package cannot be deployed. ${wrong.join('\n')}`)
   }
 
-  #completeStage(): void {
+  #completeTemplate(): void {
     const { provider, custom } = this.#serverless.service
-    completeStage(provider.compiledCloudFormationTemplate?.Resources ?? {}, custom.throttle)
+    const resources = provider.compiledCloudFormationTemplate?.Resources ?? {}
+    const stage = completeStage(resources, methodSettings(this.#routes, custom.throttle))
+    if (!stage) return
+    const secrets = this.#read(provider.stage)
+    const isOn = (name: 'WAF' | 'ACCESS_LOGS', usual: string) => (secrets.get(name) ?? usual) === 'on'
+    if (isOn('WAF', provider.stage === LOCAL_STAGE ? 'off' : 'on')) {
+      Object.assign(resources, firewall(custom.throttle.perAddress, commonHeaders(custom.cors.origin)))
+    }
+    if (isOn('ACCESS_LOGS', 'off')) {
+      Object.assign(resources, accessLogs())
+      logAccess(stage)
+    }
   }
 
   /**

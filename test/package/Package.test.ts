@@ -389,7 +389,7 @@ describe('the template', () => {
     expect(callable).not.toContain('MailLambdaFunction')
   })
 
-  test('owns the stage, with its throttle: a deployment that described it would be refused the second time', () => {
+  test('owns the stage, with its throttles: a deployment that described it would be refused the second time', () => {
     const [id, deployment] = ofType('AWS::ApiGateway::Deployment')[0]!
     expect(deployment.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } })
     expect(ofType('AWS::ApiGateway::Stage').map(([, { Properties }]) => Properties)).toEqual([
@@ -397,9 +397,15 @@ describe('the template', () => {
         RestApiId: { Ref: 'ApiGatewayRestApi' },
         DeploymentId: { Ref: id },
         StageName: 'dev',
-        MethodSettings: [
+        MethodSettings: expect.arrayContaining([
           { HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
-        ],
+          {
+            HttpMethod: 'POST',
+            ResourcePath: '/~1login',
+            ThrottlingRateLimit: 50,
+            ThrottlingBurstLimit: 100,
+          },
+        ]),
       },
     ])
   })

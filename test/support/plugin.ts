@@ -1,6 +1,7 @@
 /**
  * The plugin in this process, called as the framework calls it for a command: without a second of start for each case.
  */
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { schema } from '../../api/Settings.ts'
@@ -62,6 +63,19 @@ function loadPlugin(
   return { plugin, serverless, said: () => said }
 }
 
+/** The throttles in serverless.yml. */
+export function readThrottles() {
+  const text = readFileSync('serverless.yml', 'utf8')
+  const classes = [...text.matchAll(/^ {4}(\w+): \{ rateLimit: (\d+), burstLimit: (\d+) \}$/gm)].map(
+    ([, name, rate, burst]) => [name, { rateLimit: Number(rate), burstLimit: Number(burst) }] as const,
+  )
+  const [, perAddress] = /^ {4}perAddress: (\d+)$/m.exec(text)!
+  return {
+    ...Object.fromEntries(classes),
+    perAddress: Number(perAddress),
+  } as Serverless['service']['custom']['throttle']
+}
+
 /**
  * Lets the plugin complete the functions and the template of serverless.yml, without what the framework adds.
  * @param change changes the functions before that
@@ -97,7 +111,7 @@ export async function completeTemplate({
       custom: {
         settings: Object.fromEntries(Object.keys(schema).map((name) => [name, `value of ${name}`])),
         cors: { origin: 'https://app.example.com' },
-        throttle: { rateLimit: 100, burstLimit: 200 },
+        throttle: readThrottles(),
       },
       functions,
     },

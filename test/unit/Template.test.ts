@@ -1,10 +1,13 @@
 /**
- * What the plugin adds to the template: roles and the gateway's own answers. The
+ * What the plugin adds to the template: roles, throttles, the web ACL, access logs and the gateway's own answers. The
  * plugin runs in this process over serverless.yml and the real handlers.
  */
+import { readRoutes } from '../../commands/Routes.ts'
 import { gatewayResponses } from '../../plugin/GatewayResponses.ts'
-import { completeTemplate } from '../support/plugin.ts'
+import { throttleClass } from '../../plugin/Throttles.ts'
+import { completeTemplate, readThrottles } from '../support/plugin.ts'
 
+const ORIGIN = 'https://app.example.com'
 /** Those that hand mail over. */
 const SENDERS = ['register', 'loginMfa', 'account', 'changePassword', 'mfa', 'email', 'resetPassword']
 
@@ -115,6 +118,162 @@ describe('roles', () => {
     const { functions } = await completeTemplate({ subcommand: 'function' })
     expect(functions['me']).toHaveProperty('environment')
     for (const config of Object.values(functions)) expect(config).not.toHaveProperty('role')
+  })
+})
+
+/** How long a request occupies Lambda, in seconds, as docs/limits.md has it: with its authorizer. */
+const SECONDS = { hashing: 0.6, public: 0.1, protected: 0.1 }
+/** Concurrent executions of an AWS account, unless it asks for more. */
+const CONCURRENCY = 1000
+
+describe('throttles', () => {
+  const throttles = readThrottles()
+  const settings = async () => {
+    const { resources } = await completeTemplate()
+    return resources['ApiGatewayStage']!.Properties['MethodSettings'] as Record<string, unknown>[]
+  }
+
+  test('one client that fills the throttle of a route turns off no other: each has its own, and its class', async () => {
+    const throttled = (method: string, path: string, { rateLimit, burstLimit }: typeof throttles.public) => ({
+      HttpMethod: method,
+      ResourcePath: path,
+      ThrottlingRateLimit: rateLimit,
+      ThrottlingBurstLimit: burstLimit,
+    })
+    const all = await settings()
+    expect(all).toHaveLength(readRoutes().length + 1)
+    expect(all).toEqual(
+      expect.arrayContaining([
+        throttled('*', '/*', throttles.public),
+        throttled('POST', '/~1login', throttles.hashing),
+        throttled('POST', '/~1register', throttles.hashing),
+        throttled('POST', '/~1password~1reset', throttles.hashing),
+        throttled('DELETE', '/~1me', throttles.hashing),
+        throttled('POST', '/~1refresh', throttles.public),
+        throttled('GET', '/~1.well-known~1jwks.json', throttles.public),
+        throttled('GET', '/~1me', throttles.protected),
+        throttled('DELETE', '/~1me~1sessions~1{id}', throttles.protected),
+      ]),
+    )
+  })
+
+  test('an address that the web ACL lets through uses at most a fifth of any route', () => {
+    const rates = [throttles.hashing, throttles.public, throttles.protected].map((each) => each.rateLimit)
+    expect(throttles.perAddress / 60).toBeLessThanOrEqual(Math.min(...rates) / 5)
+  })
+
+  test('all routes at their throttles together leave Lambda something', () => {
+    const busy = readRoutes().reduce((sum, { declaration }) => {
+      const name = throttleClass(declaration)
+      return sum + throttles[name].rateLimit * SECONDS[name]
+    }, 0)
+    expect(busy).toBeGreaterThan(0)
+    expect(busy).toBeLessThan(CONCURRENCY)
+  })
+})
+
+describe('the web ACL', () => {
+  test.each([
+    { stage: 'dev', WAF: undefined, want: 0 },
+    { stage: 'dev', WAF: 'on', want: 1 },
+    { stage: 'prod', WAF: undefined, want: 1 },
+    { stage: 'prod', WAF: 'on', want: 1 },
+    { stage: 'prod', WAF: 'off', want: 0 },
+  ])('WAF=$WAF on the stage $stage: $want', async ({ stage, WAF, want }) => {
+    const { resources } = await completeTemplate({ stage, environment: WAF ? { WAF } : {} })
+    expect(ofType(resources, 'AWS::WAFv2::WebACL')).toHaveLength(want)
+    expect(ofType(resources, 'AWS::WAFv2::WebACLAssociation')).toHaveLength(want)
+  })
+
+  test('an address that floods the stage gets a 429 of ours, and nobody sees its tokens', async () => {
+    const { resources } = await completeTemplate({ environment: { WAF: 'on' } })
+    const { Properties } = resources['WebAcl']!
+    const { Rules, CustomResponseBodies, ...acl } = Properties as {
+      Rules: {
+        Statement: object
+        Action: { Block: { CustomResponse: Record<string, unknown> } }
+        VisibilityConfig: object
+      }[]
+      CustomResponseBodies: Record<string, { ContentType: string; Content: string }>
+    } & Record<string, unknown>
+    expect(acl).toMatchObject({
+      Scope: 'REGIONAL',
+      DefaultAction: { Allow: {} },
+      VisibilityConfig: { SampledRequestsEnabled: false },
+    })
+    const [rule, ...others] = Rules
+    expect(others).toEqual([])
+    expect(rule!.Statement).toEqual({
+      RateBasedStatement: { AggregateKeyType: 'IP', Limit: 600, EvaluationWindowSec: 60 },
+    })
+    expect(rule!.VisibilityConfig).toMatchObject({ SampledRequestsEnabled: false })
+    const { ResponseHeaders, ...response } = rule!.Action.Block.CustomResponse
+    expect(response).toEqual({ ResponseCode: 429, CustomResponseBodyKey: 'too_many_requests' })
+    // AWS WAF refuses a Content-Type of one's own.
+    expect(ResponseHeaders).toEqual([
+      { Name: 'Cache-Control', Value: 'no-store' },
+      { Name: 'Access-Control-Allow-Origin', Value: ORIGIN },
+      { Name: 'Access-Control-Allow-Credentials', Value: 'true' },
+      { Name: 'Access-Control-Expose-Headers', Value: 'Link, Retry-After, WWW-Authenticate' },
+      { Name: 'Retry-After', Value: '60' },
+    ])
+    expect(Object.keys(CustomResponseBodies)).toEqual(['too_many_requests'])
+    const { ContentType, Content } = CustomResponseBodies['too_many_requests']!
+    expect([ContentType, JSON.parse(Content)]).toEqual([
+      'APPLICATION_JSON',
+      {
+        type: 'about:blank',
+        title: 'Too Many Requests',
+        status: 429,
+        detail: 'Too many requests. Try again in a moment.',
+        code: 'too_many_requests',
+      },
+    ])
+  })
+})
+
+describe('access logs', () => {
+  test.each([
+    { environment: {}, name: 'nothing set' },
+    { environment: { ACCESS_LOGS: 'off' }, name: 'ACCESS_LOGS=off' },
+  ])('with $name, there are none, and the account stays as it is', async ({ environment }) => {
+    const { resources } = await completeTemplate({ stage: 'prod', environment })
+    expect(resources['ApiGatewayStage']!.Properties).not.toHaveProperty('AccessLogSetting')
+    expect(ofType(resources, 'AWS::Logs::LogGroup')).toEqual([])
+    expect(ofType(resources, 'AWS::ApiGateway::Account')).toEqual([])
+  })
+
+  test('with ACCESS_LOGS=on, a line names the route and no id, token or text of the client', async () => {
+    const { resources } = await completeTemplate({ environment: { ACCESS_LOGS: 'on' } })
+    const { AccessLogSetting } = resources['ApiGatewayStage']!.Properties as {
+      AccessLogSetting: { DestinationArn: object; Format: string }
+    }
+    expect(AccessLogSetting.DestinationArn).toEqual({ 'Fn::GetAtt': ['AccessLogs', 'Arn'] })
+    expect(JSON.parse(AccessLogSetting.Format)).toEqual({
+      requestId: '$context.requestId',
+      time: '$context.requestTimeEpoch',
+      address: '$context.identity.sourceIp',
+      method: '$context.httpMethod',
+      route: '$context.resourcePath',
+      status: '$context.status',
+      gatewayResponse: '$context.error.responseType',
+      latency: '$context.responseLatency',
+      functionLatency: '$context.integrationLatency',
+    })
+    expect(AccessLogSetting.Format).not.toContain('\n')
+  })
+
+  test('the log and the role of the account outlive the stack, and a new stack can have its own beside them', async () => {
+    const { resources } = await completeTemplate({ environment: { ACCESS_LOGS: 'on' } })
+    for (const id of ['AccessLogs', 'ApiGatewayLogsRole', 'ApiGatewayAccount']) {
+      expect(resources[id]).toMatchObject({ DeletionPolicy: 'Retain', UpdateReplacePolicy: 'Retain' })
+    }
+    expect(resources['AccessLogs']!.Properties).toEqual({ RetentionInDays: 30 })
+    expect(resources['ApiGatewayLogsRole']!.Properties).not.toHaveProperty('RoleName')
+    expect(resources['ApiGatewayAccount']!.Properties).toEqual({
+      CloudWatchRoleArn: { 'Fn::GetAtt': ['ApiGatewayLogsRole', 'Arn'] },
+    })
+    expect(resources['ApiGatewayStage']!.DependsOn).toEqual(['ApiGatewayAccount'])
   })
 })
 
