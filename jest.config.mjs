@@ -13,6 +13,7 @@ export default {
   globalSetup: '<rootDir>/test/support/globalSetup.ts',
   globalTeardown: '<rootDir>/test/support/globalTeardown.ts',
   setupFiles: ['<rootDir>/test/support/settings.ts'],
+  setupFilesAfterEnv: ['<rootDir>/test/support/endProcesses.ts'],
   reporters: ['default', '<rootDir>/test/support/SlowestFiles.mjs'],
   testSequencer: '<rootDir>/test/support/LongestFirst.mjs',
   // Several files wait for a clock or another process: with one worker per core, cores would idle.
@@ -20,6 +21,6 @@ export default {
   // Among them the wait for what is shared (test/support/shared.ts), which three at once may start.
   testTimeout: 120_000,
   // What is deployed; only `npm run test:coverage` measures, and what runs in other processes does not count.
-  collectCoverageFrom: ['{account,api,auth,lib,mail,throttle,user}/**/*.ts', 'db.ts'],
+  collectCoverageFrom: ['{account,admin,api,auth,lib,mail,throttle,user}/**/*.ts', 'db.ts'],
   coverageThreshold: { global: { statements: 97, branches: 93, functions: 97, lines: 98 } },
 }

@@ -22,7 +22,7 @@ interface FunctionProperties {
 }
 
 export interface Packages {
-  /** Unpacks a function anew. */
+  /** Where a function is unpacked. */
   folderOf: (name: string) => string
   propertiesOf: (name: string) => FunctionProperties
   /** The environment of a function, with what CloudFormation would put in. */
@@ -55,9 +55,7 @@ export async function packageFunctions(
     for (const [name, source] of Object.entries(extra)) writeFileSync(join(folder, `${name}.ts`), source)
     change(folder)
 
-    const run = sls(folder, ['package'], settings)
-    if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)
-    const packages = openPackages(folder, run.output())
+    const packages = openPackages(folder, await packageIn(folder, settings))
     return {
       ...packages,
       remove: () => {
@@ -72,6 +70,17 @@ export async function packageFunctions(
 }
 
 /**
+ * Runs `sls package` in a folder of the project.
+ * @returns what it has printed
+ * @throws Error with that when it fails
+ */
+export async function packageIn(folder: string, settings: NodeJS.ProcessEnv): Promise<string> {
+  const run = sls(folder, ['package'], settings)
+  if ((await run.exit) !== 0) throw new Error(`sls package failed:\n${run.output()}`)
+  return run.output()
+}
+
+/**
  * Opens what `sls package` has made.
  * @param folder of the project
  * @param output what it has printed
@@ -82,6 +91,7 @@ export function openPackages(folder: string, output: string): Packages {
   const template = JSON.parse(
     readFileSync(join(built, 'cloudformation-template-update-stack.json'), 'utf8'),
   ) as Template
+  const unpacked = new Set<string>()
   const propertiesOf = (name: string) =>
     template.Resources[`${name[0]!.toUpperCase()}${name.slice(1)}LambdaFunction`]!
       .Properties as unknown as FunctionProperties
@@ -98,8 +108,10 @@ export function openPackages(folder: string, output: string): Packages {
         ]),
       ),
     folderOf: (name) => {
-      unpack(join(built, `${name}.zip`), join(target, name))
-      return join(target, name)
+      const folder = join(target, name)
+      if (!unpacked.has(name)) unpack(join(built, `${name}.zip`), folder)
+      unpacked.add(name)
+      return folder
     },
     remove: () => rmSync(target, { recursive: true, force: true }),
   }

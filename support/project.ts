@@ -75,7 +75,12 @@ export interface Run {
   /** What it has printed so far, both streams. */
   output: () => string
   exit: Promise<number | null>
+  /** Ends it, and its group if it is detached, and waits for the end. */
+  end: () => Promise<void>
 }
+
+/** How long something may take to end before it is killed, in milliseconds. */
+const PATIENCE = 5_000
 
 /** Runs `sls` with arguments. */
 export const sls = (folder: string, args: string[], environment?: NodeJS.ProcessEnv): Run =>
@@ -84,6 +89,14 @@ export const sls = (folder: string, args: string[], environment?: NodeJS.Process
 /** Runs TypeScript, as the scripts of package.json do. */
 export const tsx = (folder: string, args: string[], environment?: NodeJS.ProcessEnv): Run =>
   run(folder, [process.execPath, TSX, ...args], environment)
+
+/** What runs now. */
+const running = new Set<Run>()
+
+/** Ends whatever still runs, so that nothing is left behind by a test that has failed. */
+export async function endProcesses(): Promise<void> {
+  await Promise.all([...running].map((each) => each.end()))
+}
 
 /**
  * Runs a command. It stays in the process group of the tests, so that Ctrl-C ends it with them.
@@ -107,7 +120,27 @@ export function run(
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
   const exit = new Promise<number | null>((done) => child.once('close', done))
-  return { process: child, output: () => output, exit }
+  const kill = (signal: NodeJS.Signals) => {
+    try {
+      process.kill(detached ? -child.pid! : child.pid!, signal)
+    } catch {
+      // It has ended already.
+    }
+  }
+  const started = {
+    process: child,
+    output: () => output,
+    exit,
+    end: async () => {
+      kill('SIGTERM')
+      const late = setTimeout(kill, PATIENCE, 'SIGKILL')
+      await exit
+      clearTimeout(late)
+    },
+  }
+  running.add(started)
+  void exit.then(() => running.delete(started))
+  return started
 }
 
 export interface Api extends Run {
@@ -116,30 +149,39 @@ export interface Api extends Run {
   stop: () => Promise<void>
 }
 
+interface Start {
+  environment?: NodeJS.ProcessEnv
+  npm?: boolean
+  quiet?: boolean
+  detached?: boolean
+}
+
+/** Another process has taken a port between the moment that it was found free and its use, seconds later. */
+const PORT_TAKEN = /EADDRINUSE|Port \d+ is taken/
+
 /**
- * Runs `sls offline` (or `npm start`) and waits until it serves.
+ * Runs `sls offline` (or `npm start`) on a free port and waits until it serves.
  * @param quiet prints what somebody sees who does not ask for the log with --verbose
- * @throws Error with what it printed when it ends before that
+ * @throws Error with its exit code and what it printed when it ends before that
  */
-export async function startApi(
-  folder: string,
-  {
-    environment,
-    npm = false,
-    quiet = false,
-    detached = false,
-  }: { environment?: NodeJS.ProcessEnv; npm?: boolean; quiet?: boolean; detached?: boolean } = {},
-): Promise<Api> {
+export async function startApi(folder: string, options: Start = {}): Promise<Api> {
+  const { environment, npm = false, quiet = false, detached = false } = options
   const port = await freePort('localhost')
   const command = npm ? ['npm', 'start', '--'] : [process.execPath, SERVERLESS, 'offline']
-  const options = ['--httpPort', String(port), ...(quiet ? [] : ['--verbose'])]
-  const api = run(folder, [...command, ...options], environment, detached)
-  let ended = false
-  void api.exit.then(() => (ended = true))
-  await until(() => {
-    if (ended) throw new Error(`sls offline ended:\n${api.output()}`)
-    return api.output().includes('/users\n')
-  }, 'an API that serves')
+  const flags = ['--httpPort', String(port), ...(quiet ? [] : ['--verbose'])]
+  const api = run(folder, [...command, ...flags], environment, detached)
+  let code: number | null | undefined
+  void api.exit.then((exit) => (code = exit))
+  try {
+    await until(() => {
+      if (code !== undefined) throw new Error(`sls offline ended with ${code}:\n${api.output()}`)
+      return api.output().includes('/users\n')
+    }, 'an API that serves')
+  } catch (error) {
+    if (code === undefined) await api.end()
+    else if (PORT_TAKEN.test(api.output())) return startApi(folder, options)
+    throw error
+  }
   return {
     ...api,
     url: `http://localhost:${port}`,

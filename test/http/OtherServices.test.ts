@@ -11,7 +11,7 @@ import { JwtVerifier } from 'aws-jwt-verify'
 import { SimpleJwksCache } from 'aws-jwt-verify/jwk'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { publicKeys } from '../../auth/Tokens.ts'
-import { type Run, run } from '../../support/project.ts'
+import { run } from '../../support/project.ts'
 import { until } from '../../support/until.ts'
 import { claims, encode, forge, header, IAT, newKey } from '../support/forge.ts'
 import { jsonOf, send } from '../../support/http.ts'
@@ -20,7 +20,6 @@ import { AUDIENCE, sharedApi, type SharedApi } from '../support/shared.ts'
 const EXAMPLE = resolve('examples/express-service')
 const foreign = newKey()
 
-const services: Run[] = []
 let api: SharedApi
 let service: string
 let jwksUri: string
@@ -40,18 +39,10 @@ beforeAll(async () => {
   service = await startService(api.url)
 })
 
-afterAll(async () => {
-  for (const { process, exit } of services) {
-    process.kill()
-    await exit
-  }
-})
-
 /** Runs the example as its `npm start` does, with its packages from here. */
 async function startService(ISSUER: string): Promise<string> {
   const command = [process.execPath, join(EXAMPLE, 'Service.js')]
   const started = run(api.folder, command, { ISSUER, AUDIENCE, PORT: '0' })
-  services.push(started)
   const url = () => /The service is at (http\S+)/.exec(started.output())?.[1]
   await until(() => {
     if (started.process.exitCode !== null) throw new Error(`The service ended:\n${started.output()}`)

@@ -4,9 +4,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { freePort } from '../../local/Ports.ts'
 import { generateSecrets } from '../../plugin/Secrets.ts'
-import { copyProject, sls } from '../../support/project.ts'
+import { copyProject, startApi } from '../../support/project.ts'
 import { checkSettings } from '../support/plugin.ts'
 
 const project = copyProject()
@@ -50,14 +49,18 @@ describe('one clear sentence, exit code 1 and no stack', () => {
   // The one that is a process, and shows what the framework makes of such a refusal.
   test('for no mongod to be had', async () => {
     // Nothing on the PATH (neither mongod nor python3), nothing fetched before, and nobody to download from.
-    const run = sls(project.folder, ['offline', '--httpPort', String(await freePort('localhost'))], {
+    const environment = {
       PATH: '/nowhere',
       HOME: project.folder,
       MONGOMS_DOWNLOAD_MIRROR: 'http://127.0.0.1:9',
-    })
-    expect(await run.exit).toBe(1)
-    expect(run.output().split('There is no MongoDB to be had')).toHaveLength(2)
-    expect(run.output()).not.toMatch(/^\s+at /m)
+    }
+    const message = await startApi(project.folder, { environment }).then(
+      () => 'it serves',
+      (error: Error) => error.message,
+    )
+    expect(message).toMatch(/^sls offline ended with 1:/)
+    expect(message.split('There is no MongoDB to be had')).toHaveLength(2)
+    expect(message).not.toMatch(/^\s+at /m)
   })
 
   test('for a port that is taken', async () => {

@@ -8,9 +8,9 @@ import { text } from 'node:stream/consumers'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { type KeyRing, verifier } from '../../auth/Tokens.ts'
+import { keys as runCommand } from '../../commands/KeysCommand.ts'
 import { freePort } from '../../local/Ports.ts'
 import { generateSecrets, Secrets } from '../../plugin/Secrets.ts'
-import { compileCommand } from '../../support/command.ts'
 import { jsonOf, send, type Sent } from '../../support/http.ts'
 import { newSettings } from '../../support/newSettings.ts'
 import { copyProject, run } from '../../support/project.ts'
@@ -39,7 +39,6 @@ interface Version extends Deployment {
 /** What serves now: two of them during a deployment. */
 let versions: Version[] = []
 let built: Awaited<ReturnType<typeof sharedPackages>>
-let compiled: Awaited<ReturnType<typeof compileCommand>>
 let gateway: Server
 let url: string
 
@@ -101,9 +100,10 @@ function pass(milliseconds: number): void {
   writeFileSync(secrets, earlier(readFileSync(secrets, 'utf8')))
 }
 
-async function keys(...args: string[]): Promise<{ status: number | null; said: string }> {
-  const command = run(folder, [...compiled.command, ...args])
-  return { status: await command.exit, said: command.output() }
+async function keys(...args: string[]): Promise<{ status: number; said: string }> {
+  let said = ''
+  const stream = { write: (text: string) => (said += text) }
+  return { status: await runCommand(args, folder, { stdout: stream, stderr: stream }), said }
 }
 const keyRing = () => (JSON.parse(readFileSync(secrets, 'utf8')) as { SIGNING_KEYS: KeyRing }).SIGNING_KEYS
 const kidOf = (token: string) =>
@@ -151,7 +151,7 @@ async function client(account: { email: string; password: string }, signal: Abor
 }
 
 beforeAll(async () => {
-  ;[built, compiled] = await Promise.all([sharedPackages(), compileCommand('Keys')])
+  built = await sharedPackages()
   const port = await freePort('127.0.0.1')
   url = `http://127.0.0.1:${port}`
   gateway = route().listen(port, '127.0.0.1')
@@ -165,7 +165,6 @@ afterAll(async () => {
   await Promise.all(versions.map((version) => version.stop()))
   gateway?.close()
   built?.remove()
-  compiled?.remove()
   remove()
   await dropDatabase(DB)
 })

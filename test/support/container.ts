@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { Packages } from '../../support/packages.ts'
 
 /** What became of an event; what was thrown is as it was, a string a string. */
-type Outcome = { returned: unknown } | { thrown: unknown }
+export type Outcome = { returned: unknown } | { thrown: unknown }
 
 export interface Container {
   invoke: (event: unknown) => Promise<Outcome>

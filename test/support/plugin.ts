@@ -13,6 +13,13 @@ import { cleanEnvironment } from '../../support/project.ts'
 
 type Serverless = ConstructorParameters<typeof AuthPlugin>[0]
 
+/** What runs the hooks of a command in the framework. It has no types of its own. */
+interface PluginManager {
+  addPlugin: (plugin: new () => object) => unknown
+  loadHooks: (plugin: object) => void
+  invoke: (commands: string[]) => Promise<void>
+}
+
 /** The framework's own class of errors: of these it prints the message and no stack, and ends with 1. */
 class Refusal extends Error {}
 
@@ -155,7 +162,12 @@ export async function checkSettings(
   }
 }
 
-/** Lets the plugin record a deployment of the keys in the secrets file, which it reads before and writes after it. */
+/**
+ * Lets the framework run a deployment, of which the plugin records the keys in the secrets file: it reads that before
+ * the deployment and writes it after.
+ * @param meanwhile stands in for AWS; the deployment fails with what it throws
+ * @returns what the plugin prints
+ */
 export async function recordDeployed(
   folder: string,
   {
@@ -164,10 +176,21 @@ export async function recordDeployed(
     meanwhile = () => {},
   }: { stage?: string; options?: Record<string, unknown>; meanwhile?: () => void | Promise<void> } = {},
 ): Promise<string> {
-  const { plugin, said } = loadPlugin(folder, 'deploy', { stage, options })
+  const { plugin, serverless, said } = loadPlugin(folder, 'deploy', { stage, options })
   const { resolve } = plugin.configurationVariablesSources.setting
   await resolve({ address: 'DB', resolveVariable: async () => stage })
-  await meanwhile()
-  plugin.hooks['after:deploy:deploy']()
+  const require = createRequire(join(process.cwd(), 'package.json'))
+  const Manager = require('serverless/lib/classes/plugin-manager.js') as new (
+    serverless: Serverless,
+  ) => PluginManager
+  const manager = new Manager(serverless)
+  manager.addPlugin(
+    class {
+      commands = { deploy: { lifecycleEvents: ['deploy'] } }
+      hooks = { 'deploy:deploy': meanwhile }
+    },
+  )
+  manager.loadHooks(plugin)
+  await manager.invoke(['deploy'])
   return said()
 }

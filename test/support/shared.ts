@@ -6,7 +6,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { freePort } from '../../local/Ports.ts'
 import { newSettings } from '../../support/newSettings.ts'
-import { openPackages, packageFunctions, type Packages } from '../../support/packages.ts'
+import { openPackages, packageIn, type Packages } from '../../support/packages.ts'
 import { copyProject, startApi } from '../../support/project.ts'
 import { databaseUri, dropDatabase } from './database.ts'
 import { newKey } from './forge.ts'
@@ -27,15 +27,36 @@ interface Built {
   settings: Record<string, string>
 }
 
-/** What is started, by name, and what ends it. */
+interface Started<Answer extends object = object> {
+  answer: Answer
+  /** What it has printed. */
+  output?: () => string
+  stop: () => Promise<void>
+}
+
+/** What has been started so far. */
+const started: Promise<Started>[] = []
+
+/** Starts something for the first who asks, and keeps it for the others. */
+function once<Answer extends object>(work: () => Promise<Started<Answer>>) {
+  let thing: Promise<Started<Answer>> | undefined
+  return () => {
+    if (!thing) started.push((thing = work()))
+    return thing
+  }
+}
+
+/** With nothing set but a database. */
+const bareApi = once(() => start({}))
+
+/** What is started, by name. */
 const startUps = {
-  /** With nothing set but a database. */
-  bareApi: () => start({}),
+  bareApi,
   /**
    * With its mails going to a server that the tests start and stop, and with a second key that is published and signs
    * nothing yet.
    */
-  api: async () =>
+  api: once(async () =>
     start({
       CORS_ORIGIN: APP,
       AUDIENCE,
@@ -44,22 +65,25 @@ const startUps = {
       MAIL_FROM: 'Example <no-reply@auth.test>',
       APP_URL: 'https://app.test',
     }),
-  packages: async () => {
+  ),
+  /** Made in the folder of `bareApi` while it runs, which must not disturb it. */
+  packages: once<Built>(async () => {
+    const { folder } = (await bareApi()).answer
     // Without ISSUER and AUDIENCE, as most people deploy it: the API's own URL stands for them.
     const { ISSUER: _, AUDIENCE: __, ...settings } = { ...newSettings(), BCRYPT_COST: '4' }
-    const { folder, output, remove } = await packageFunctions(settings)
-    return { answer: { folder, output, settings } satisfies Built, stop: async () => remove() }
-  },
+    const output = await packageIn(folder, settings)
+    return { answer: { folder, output, settings }, stop: async () => undefined }
+  }),
 }
 
 type Name = keyof typeof startUps
 
-async function start(settings: Record<string, string>) {
+async function start(settings: Record<string, string>): Promise<Started<Running>> {
   const { folder, remove } = copyProject()
   const environment = { DB: databaseUri(), BCRYPT_COST: '4', ...settings }
   const api = await startApi(folder, { environment })
   return {
-    answer: { url: api.url, folder, environment } satisfies Running,
+    answer: { url: api.url, folder, environment },
     output: api.output,
     stop: async () => {
       await api.stop()
@@ -71,14 +95,9 @@ async function start(settings: Record<string, string>) {
 
 /** Starts what the test files ask for by `GET /<name>`; `GET /<name>/output` gives what it has printed. */
 export async function serveShared(): Promise<{ url: string; stop: () => Promise<void> }> {
-  const started = new Map<
-    Name,
-    Promise<{ answer: object; output?: () => string; stop: () => Promise<void> }>
-  >()
   const answerTo = async (path: string): Promise<string> => {
     const [, name, output] = path.split('/') as [string, Name, string?]
-    if (!started.has(name)) started.set(name, startUps[name]())
-    const thing = await started.get(name)!
+    const thing: Started = await startUps[name]()
     return JSON.stringify(output ? thing.output?.() : thing.answer)
   }
   const server: Server = createServer((request, response) => {
@@ -95,7 +114,7 @@ export async function serveShared(): Promise<{ url: string; stop: () => Promise<
     stop: async () => {
       server.close()
       server.closeAllConnections()
-      await Promise.allSettled([...started.values()].map(async (thing) => (await thing).stop()))
+      await Promise.allSettled(started.map(async (thing) => (await thing).stop()))
     },
   }
 }
