@@ -16,6 +16,12 @@ interface Throttle {
 export type Throttles = Record<'hashing' | 'public' | 'protected', Throttle>
 
 /**
+ * How long a request of each class occupies Lambda, in seconds, with its authorizer and its database. docs/limits.md
+ * multiplies them with the throttles.
+ */
+export const SECONDS: Record<keyof Throttles, number> = { hashing: 0.6, public: 0.1, protected: 0.1 }
+
+/**
  * A hash occupies a whole vCPU for about half a second, so these routes get the least. Protected routes need a valid
  * token to get past the authorizer.
  */

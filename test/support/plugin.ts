@@ -1,11 +1,10 @@
 /**
  * The plugin in this process, called as the framework calls it for a command: without a second of start for each case.
  */
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { schema } from '../../api/Settings.ts'
-import { readFunctions } from '../../commands/Routes.ts'
+import { readFunctions, readThrottles } from '../../commands/Routes.ts'
 import type { FunctionConfig } from '../../plugin/Functions.ts'
 import { AuthPlugin } from '../../plugin/Plugin.ts'
 import type { Resource } from '../../plugin/Template.ts'
@@ -68,19 +67,6 @@ function loadPlugin(
   const tools = { writeText: write, log: { error: write, warning: write } }
   const plugin = new AuthPlugin(serverless, options, tools)
   return { plugin, serverless, said: () => said }
-}
-
-/** The throttles in serverless.yml. */
-export function readThrottles() {
-  const text = readFileSync('serverless.yml', 'utf8')
-  const classes = [...text.matchAll(/^ {4}(\w+): \{ rateLimit: (\d+), burstLimit: (\d+) \}$/gm)].map(
-    ([, name, rate, burst]) => [name, { rateLimit: Number(rate), burstLimit: Number(burst) }] as const,
-  )
-  const [, perAddress] = /^ {4}perAddress: (\d+)$/m.exec(text)!
-  return {
-    ...Object.fromEntries(classes),
-    perAddress: Number(perAddress),
-  } as Serverless['service']['custom']['throttle']
 }
 
 /**

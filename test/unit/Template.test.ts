@@ -2,10 +2,10 @@
  * What the plugin adds to the template: roles, throttles, the web ACL, access logs and the gateway's own answers. The
  * plugin runs in this process over serverless.yml and the real handlers.
  */
-import { readRoutes } from '../../commands/Routes.ts'
+import { readRoutes, readThrottles } from '../../commands/Routes.ts'
 import { gatewayResponses } from '../../plugin/GatewayResponses.ts'
-import { throttleClass } from '../../plugin/Throttles.ts'
-import { completeTemplate, readThrottles } from '../support/plugin.ts'
+import { SECONDS, throttleClass } from '../../plugin/Throttles.ts'
+import { completeTemplate } from '../support/plugin.ts'
 
 const ORIGIN = 'https://app.example.com'
 type Resources = Awaited<ReturnType<typeof completeTemplate>>['resources']
@@ -122,8 +122,6 @@ describe('roles', () => {
   })
 })
 
-/** How long a request occupies Lambda, in seconds, as docs/limits.md has it: with its authorizer. */
-const SECONDS = { hashing: 0.6, public: 0.1, protected: 0.1 }
 /** Concurrent executions of an AWS account, unless it asks for more. */
 const CONCURRENCY = 1000
 
