@@ -37,7 +37,12 @@ export const problems = {
   too_many_attempts: [429, 'Too many attempts. Try again after the number of seconds in Retry-After.'],
   too_many_requests: [429, 'Too many requests. Try again in a moment.'],
   internal: [500, 'Something went wrong on our side.'],
+  bad_gateway: [
+    502,
+    'Something went wrong on our side. Check whether the change was made before you try again.',
+  ],
   unavailable: [503, 'The service is unavailable right now. Try again in a moment.'],
+  gateway_timeout: [504, 'The answer took too long. Check whether the change was made before you try again.'],
 } as const satisfies Record<string, readonly [status: number, detail: string]>
 
 export type ProblemCode = keyof typeof problems
@@ -53,7 +58,9 @@ const titles: Record<number, string> = {
   415: 'Unsupported Media Type',
   429: 'Too Many Requests',
   500: 'Internal Server Error',
+  502: 'Bad Gateway',
   503: 'Service Unavailable',
+  504: 'Gateway Timeout',
 }
 
 export interface FieldError {

@@ -202,6 +202,10 @@ export const schema = {
       z.transform((given): Limits => ({ ...defaultLimits, ...(given as Partial<Limits>) })),
     ),
   ),
+  /** Whether a web ACL limits the requests of each address. Only the plugin reads it. */
+  WAF: z.enum(['on', 'off'], { error: 'must be on or off' }),
+  /** Whether API Gateway writes access logs. Only the plugin reads it. */
+  ACCESS_LOGS: z.enum(['on', 'off'], { error: 'must be on or off' }),
   /** bcrypt's cost: a hash takes 2^cost rounds. */
   BCRYPT_COST: wholeNumber(4, 15, 6),
   /** Minimum length of a new password, in characters. */

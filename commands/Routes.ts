@@ -7,6 +7,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type * as z from 'zod/mini'
 import { type DeclaredRoute, declaredRoutes, type FunctionConfig } from '../plugin/Functions.ts'
+import type { Throttles } from '../plugin/Throttles.ts'
 
 /** Returns every route in serverless.yml, with its handler's declaration. */
 export const readRoutes = (): DeclaredRoute[] =>
@@ -34,6 +35,16 @@ export function readFunctions(): Record<string, FunctionConfig> {
       return [name, { handler, events }]
     }),
   )
+}
+
+/** Reads the throttles in serverless.yml: requests per second and at once of each class, and per minute of an address. */
+export function readThrottles(): Throttles & { perAddress: number } {
+  const text = readFileSync('serverless.yml', 'utf8')
+  const classes = [...text.matchAll(/^ {4}(\w+): \{ rateLimit: (\d+), burstLimit: (\d+) \}$/gm)].map(
+    ([, name, rate, burst]) => [name, { rateLimit: Number(rate), burstLimit: Number(burst) }] as const,
+  )
+  const [, perAddress] = /^ {4}perAddress: (\d+)$/m.exec(text)!
+  return { ...(Object.fromEntries(classes) as unknown as Throttles), perAddress: Number(perAddress) }
 }
 
 /** Returns the names of a schema's fields. Optional fields get a question mark. */

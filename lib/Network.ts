@@ -1,5 +1,5 @@
 /**
- * Finds the network that an IP address belongs to.
+ * Whose an address is: the network that an IP address belongs to, and whether a host is this machine.
  */
 
 /** How many bits of an address name the network. */
@@ -33,3 +33,11 @@ export function networkOf(address: string | null, { v4, v6 }: Prefix = { v4: 32,
     .map((group) => group.toString(16))
     .join(':')}::/${v6}`
 }
+
+/**
+ * Returns whether a host is this machine, where nobody can listen in. It compares the whole name, because anyone can own
+ * 127.0.0.1.example.com.
+ * @param hostname of a URL, or of a list of hosts, where IPv6 has no brackets
+ */
+export const isThisMachine = (hostname: string): boolean =>
+  /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/i.test(hostname)

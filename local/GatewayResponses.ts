@@ -87,7 +87,7 @@ function failure({ method, route, response }: Request): string | undefined {
   if (response.isBoom) {
     if (response.message === NO_POLICY) return 'AUTHORIZER_CONFIGURATION_ERROR'
     const status = response.output.statusCode
-    return responseTypes[status] ?? (status < 500 ? 'DEFAULT_4XX' : 'DEFAULT_5XX')
+    return responseTypes[status] ?? (status < 500 ? 'DEFAULT_4XX' : 'API_CONFIGURATION_ERROR')
   }
   // serverless-offline's own 404 for an unknown route, and its 502 for a function that crashed.
   if (route.path === '/{p*}' && method !== 'options') return 'MISSING_AUTHENTICATION_TOKEN'

@@ -34,7 +34,7 @@ export interface OfflineService {
     mailFunction: string
   }
   functions: Record<string, { environment?: Record<string, unknown> }>
-  resources?: { Resources: Record<string, GatewayResponse> }
+  resources?: { Resources: Record<string, { Type: string }> }
 }
 
 export type Log = Record<'error' | 'warning', (...text: unknown[]) => void>
@@ -172,7 +172,7 @@ async function takeOver(laptop: Laptop, url: string, welcome: () => void): Promi
   }
 
   const responses = Object.values(service.resources?.Resources ?? {}).filter(
-    ({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse',
+    (resource): resource is GatewayResponse => resource.Type === 'AWS::ApiGateway::GatewayResponse',
   )
   const functions = new Functions(service.provider, isVerbose ? print : printer(print))
   functions.preload('http', [

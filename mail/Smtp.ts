@@ -2,6 +2,7 @@
  * Sends mail over SMTP.
  */
 import { createTransport } from 'nodemailer'
+import { isThisMachine } from '../lib/Network.ts'
 
 export interface Mail {
   to: string
@@ -44,7 +45,3 @@ export async function sendBySmtp(mail: Mail, smtpUrl: string, from: string): Pro
     transport.close()
   }
 }
-
-/** Compares the whole name, because anyone can own 127.0.0.1.example.com. */
-export const isThisMachine = (hostname: string): boolean =>
-  /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/i.test(hostname)

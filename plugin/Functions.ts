@@ -20,6 +20,11 @@ export interface FunctionConfig {
   memorySize?: number
   timeout?: number
   environment?: Record<string, unknown>
+  /** Its IAM role, and whether it is in a VPC of its own (plugin/Roles.ts). */
+  role?: unknown
+  vpc?: unknown
+  /** Where events go that it has failed to process. */
+  destinations?: unknown
   events?: { http?: HttpEvent | string }[] | null
 }
 
@@ -89,10 +94,15 @@ interface Service {
 }
 
 /**
- * Completes the functions of a service in place.
+ * Completes the functions of a service in place. Those whose handlers declare nothing stay as they are.
+ * @returns the completed functions, and all their routes
  * @throws Error with a message for the user if serverless.yml and a handler disagree
  */
-export function completeFunctions({ functions, provider, custom }: Service, load: Load): void {
+export function completeFunctions(
+  { functions, provider, custom }: Service,
+  load: Load,
+): { completed: Record<string, FunctionConfig>; routes: DeclaredRoute[] } {
+  const completed: Record<string, FunctionConfig> = {}
   const all: DeclaredRoute[] = []
   for (const [name, config] of Object.entries(functions)) {
     const declaration = handlerOf(config, load)?.declaration
@@ -100,6 +110,7 @@ export function completeFunctions({ functions, provider, custom }: Service, load
     all.push(...routes)
     const declarations = declaration ? [declaration] : routes.map((route) => route.declaration)
     if (declarations.length === 0) continue
+    completed[name] = config
     const settings = pick(custom.settings, new Set(declarations.flatMap((each) => each.settings)))
     const extra = Object.keys(config.environment ?? {}).find(
       (key) => key in custom.settings && !(key in settings),
@@ -124,6 +135,7 @@ export function completeFunctions({ functions, provider, custom }: Service, load
     for (const http of httpEventsOf(config)) http.cors ??= custom.cors
   }
   checkPermissions(all)
+  return { completed, routes: all }
 }
 
 /**

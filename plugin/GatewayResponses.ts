@@ -4,7 +4,11 @@
  */
 import { Problem, type ProblemCode } from '../api/Problem.ts'
 
-/** API Gateway's name for each error, and what clients get for it. */
+/**
+ * API Gateway's name for each error, and what clients get for it. Each of its 5xx keeps its status, except the two of
+ * the authorizer.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
+ */
 const responses: Record<string, { code: ProblemCode; headers?: Record<string, string> }> = {
   UNAUTHORIZED: { code: 'invalid_token', headers: { 'WWW-Authenticate': 'Bearer' } },
   ACCESS_DENIED: { code: 'forbidden' },
@@ -16,9 +20,15 @@ const responses: Record<string, { code: ProblemCode; headers?: Record<string, st
   MISSING_AUTHENTICATION_TOKEN: { code: 'not_found' },
   REQUEST_TOO_LARGE: { code: 'body_too_large' },
   THROTTLED: { code: 'too_many_requests', headers: { 'Retry-After': '1' } },
+  // The function was throttled, or Lambda failed before it ran.
+  INTEGRATION_FAILURE: { code: 'gateway_timeout' },
+  INTEGRATION_TIMEOUT: { code: 'gateway_timeout' },
+  API_CONFIGURATION_ERROR: { code: 'internal' },
   // Everything else. A template cannot tell the statuses apart, so all of them become one.
   DEFAULT_4XX: { code: 'invalid_request' },
-  DEFAULT_5XX: { code: 'internal' },
+  // The types above are all that have another 5xx than 502. What is left is a function that crashed, ran out of time or
+  // answered in another format.
+  DEFAULT_5XX: { code: 'bad_gateway' },
 }
 
 export interface GatewayResponse {
@@ -62,7 +72,11 @@ export const gatewayResponses = (corsOrigin: string): Record<string, GatewayResp
     }),
   )
 
-const commonHeaders = (corsOrigin: string) => ({
+/**
+ * The headers of every answer of the gateway itself.
+ * @param corsOrigin the setting CORS_ORIGIN
+ */
+export const commonHeaders = (corsOrigin: string): Record<string, string> => ({
   'Content-Type': 'application/problem+json',
   'Cache-Control': 'no-store',
   'Access-Control-Allow-Origin': corsOrigin,

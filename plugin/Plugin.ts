@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { KeyRing } from '../auth/Tokens.ts'
-import { limits, parseSetting, schema, type SettingName } from '../api/Settings.ts'
+import { schema, type SettingName } from '../api/Settings.ts'
 import {
   bundleForOffline,
   type Log,
@@ -16,11 +16,16 @@ import {
   restUntilNextBuild,
   startLocalDatabase,
 } from '../local/Offline.ts'
-import { completeFunctions, type FunctionConfig, moduleOf } from './Functions.ts'
-import { gatewayResponses } from './GatewayResponses.ts'
+import { accessLogs, logAccess } from './AccessLogs.ts'
+import { connectionStringError, deploymentErrors } from './DeployedSettings.ts'
+import { firewall } from './Firewall.ts'
+import { completeFunctions, type DeclaredRoute, type FunctionConfig, moduleOf } from './Functions.ts'
+import { commonHeaders, gatewayResponses } from './GatewayResponses.ts'
 import { recordDeployment } from './Keys.ts'
+import { giveRoles } from './Roles.ts'
 import { DEPLOYED_ONLY, generateSecrets, LOCAL_STAGE, Secrets, updateKeyRing } from './Secrets.ts'
 import { completeStage, type Resource } from './Template.ts'
+import { methodSettings, type Throttles } from './Throttles.ts'
 
 /** The part of the Serverless Framework that is used here. It has no types of its own. */
 interface Serverless {
@@ -30,11 +35,12 @@ interface Serverless {
   service: OfflineService & {
     provider: {
       stage: string
+      vpc?: unknown
       compiledCloudFormationTemplate?: { Resources: Record<string, Resource> }
     }
     package: { path?: string }
     custom: {
-      throttle: { rateLimit: number; burstLimit: number }
+      throttle: Throttles & { perAddress: number }
       settings: Record<string, unknown>
       cors: { origin: string }
     }
@@ -50,9 +56,6 @@ interface Resolver {
 /** The commands that need the whole service. The others, such as `sls remove`, work even if a handler is broken. */
 const COMPLETED = ['offline', 'package', 'deploy', 'print', 'invoke']
 
-/** Lower bcrypt costs are only for tests (OWASP Password Storage Cheat Sheet). */
-const LEAST_DEPLOYED_COST = 10
-
 export class AuthPlugin {
   readonly #serverless: Serverless
   readonly #options: Record<string, unknown>
@@ -60,6 +63,7 @@ export class AuthPlugin {
   readonly #log: Log
   #secrets: Secrets | undefined
   #database: ReturnType<typeof startLocalDatabase> | undefined
+  #routes: DeclaredRoute[] = []
   #readyOffline = async (): Promise<void> => undefined
   /** Loads TypeScript modules, named without the extension. plugin.mjs provides it: not every Node can do it. */
   load!: (files: string[]) => Record<string, unknown>[]
@@ -85,7 +89,7 @@ export class AuthPlugin {
     initialize: () => this.#initialize(),
     'before:package:initialize': () => this.#checkSettings(),
     'before:deploy:function:initialize': () => this.#checkSettings(),
-    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeStage(),
+    'after:aws:package:finalize:mergeCustomProviderResources': () => this.#completeTemplate(),
     'after:deploy:deploy': () => this.#recordKeys(),
     // For `sls offline` and `sls offline start`.
     'before:offline:start': () => this.#prepareOffline(),
@@ -149,10 +153,7 @@ export class AuthPlugin {
       )
       throw error
     }
-    service.resources = {
-      ...service.resources,
-      Resources: { ...service.resources?.Resources, ...gatewayResponses(service.custom.cors.origin) },
-    }
+    this.#addResources(gatewayResponses(service.custom.cors.origin))
   }
 
   #completeFunctions(): void {
@@ -160,7 +161,19 @@ export class AuthPlugin {
     const files = [...new Set(Object.values(service.functions).map(({ handler = '' }) => moduleOf(handler)))]
     const ours = files.filter((file) => existsSync(join(serviceDir, `${file}.ts`)))
     const modules = new Map(this.load(ours).map((module, index) => [ours[index], module]))
-    completeFunctions(service, (file) => modules.get(file))
+    const { completed, routes } = completeFunctions(service, (file) => modules.get(file))
+    this.#routes = routes
+    // `sls deploy function` leaves the role of a function as it is, unless the function names one.
+    if (this.#serverless.processedInput.commands[1] === 'function') return
+    this.#addResources(giveRoles(completed, service.provider.vpc !== undefined))
+  }
+
+  #addResources(added: Record<string, { Type: string }>): void {
+    const { service } = this.#serverless
+    service.resources = {
+      ...service.resources,
+      Resources: { ...service.resources?.Resources, ...added },
+    }
   }
 
   /** Stops a deployment if its settings cannot work. `sls package` only warns. */
@@ -168,20 +181,28 @@ export class AuthPlugin {
     const secrets = await this.#orError(() => this.#read(this.#serverless.service.provider.stage))
     const missing = secrets.missing()
     const wrong = [
-      missing.length > 0 && missingSettings(missing, secrets.file, ' or as environment variables'),
-      Number(secrets.get('BCRYPT_COST') ?? LEAST_DEPLOYED_COST) < LEAST_DEPLOYED_COST &&
-        `Setting BCRYPT_COST must be at least ${LEAST_DEPLOYED_COST} in a deployment.`,
-      ...limitErrors(secrets.get('LIMITS')),
-      await connectionStringError(secrets.get('DB')),
-    ].filter((sentence) => typeof sentence === 'string')
+      ...(missing.length > 0 ? [missingSettings(missing, secrets.file, ' or as environment variables')] : []),
+      ...(await deploymentErrors((name) => secrets.get(name))),
+    ]
     if (wrong.length === 0) return
     if (this.#command === 'deploy') throw this.#error(wrong.join('\n'))
     this.#write(`Warning: this package cannot be deployed. ${wrong.join('\n')}`)
   }
 
-  #completeStage(): void {
+  #completeTemplate(): void {
     const { provider, custom } = this.#serverless.service
-    completeStage(provider.compiledCloudFormationTemplate?.Resources ?? {}, custom.throttle)
+    const resources = provider.compiledCloudFormationTemplate?.Resources ?? {}
+    const stage = completeStage(resources, methodSettings(this.#routes, custom.throttle))
+    if (!stage) return
+    const secrets = this.#read(provider.stage)
+    const isOn = (name: 'WAF' | 'ACCESS_LOGS', usual: string) => (secrets.get(name) ?? usual) === 'on'
+    if (isOn('WAF', provider.stage === LOCAL_STAGE ? 'off' : 'on')) {
+      Object.assign(resources, firewall(custom.throttle.perAddress, commonHeaders(custom.cors.origin)))
+    }
+    if (isOn('ACCESS_LOGS', 'off')) {
+      Object.assign(resources, accessLogs())
+      logAccess(stage)
+    }
   }
 
   /**
@@ -251,25 +272,3 @@ export class AuthPlugin {
 
 const missingSettings = (names: string[], file: string, otherWay: string) =>
   `Missing settings: ${names.join(', ')}. Set them in ${file} (see secrets.example.json)${otherWay}.`
-
-/** Returns an error for each limit that is too high to be one. */
-const limitErrors = (text = '{}'): string[] =>
-  Object.entries(parseSetting('LIMITS', text)).flatMap(([name, value]) => {
-    const most = limits[name as keyof typeof limits][1]
-    return value > most ? [`Setting LIMITS.${name} must be at most ${most} in a deployment.`] : []
-  })
-
-/** Checks a connection string with the driver, which knows more than the setting's schema. */
-async function connectionStringError(uri: string | undefined): Promise<string | undefined> {
-  if (!uri) return undefined
-  const { mongo } = (await import('mongoose')).default
-  try {
-    // This only parses it and does not connect.
-    void new mongo.MongoClient(uri)
-    return undefined
-  } catch (error) {
-    const { message } = error as Error
-    // Some of its messages quote the string, which contains a password.
-    return `Setting DB is not a valid connection string${message.includes('://') ? '' : `: ${message}`}.`
-  }
-}

@@ -63,7 +63,7 @@ export function addPlugin(folder: string, file: string): void {
 /** The environment of somebody who has set nothing. */
 export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const settings =
-    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|SMTP_URL|MAIL_FROM|PRODUCT_NAME|APP_URL|MAIL_FUNCTION_URL|REGISTRATION|EMAIL_VERIFICATION|LIMITS|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
+    /^(DB|SIGNING_KEYS|VERIFICATION_KEYS|PEPPER|REFRESH_TOKEN_KEY|ISSUER|AUDIENCE|API_ID|CORS_ORIGIN|BCRYPT_COST|PASSWORD_MIN_LENGTH|SMTP_URL|MAIL_FROM|PRODUCT_NAME|APP_URL|MAIL_FUNCTION_URL|REGISTRATION|EMAIL_VERIFICATION|LIMITS|WAF|ACCESS_LOGS|POWERTOOLS_.*|JEST_.*|NODE_ENV)$/
   return {
     ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name))),
     ...more,

@@ -279,10 +279,13 @@ describe('the template', () => {
     const responses = ofType('AWS::ApiGateway::GatewayResponse')
     expect(responses.map(([, { Properties }]) => String(Properties['ResponseType'])).toSorted()).toEqual([
       'ACCESS_DENIED',
+      'API_CONFIGURATION_ERROR',
       'AUTHORIZER_CONFIGURATION_ERROR',
       'AUTHORIZER_FAILURE',
       'DEFAULT_4XX',
       'DEFAULT_5XX',
+      'INTEGRATION_FAILURE',
+      'INTEGRATION_TIMEOUT',
       'MISSING_AUTHENTICATION_TOKEN',
       'REQUEST_TOO_LARGE',
       'THROTTLED',
@@ -305,24 +308,24 @@ describe('the template', () => {
     expect(deployment![1].DependsOn).toEqual(expect.arrayContaining(responses.map(([id]) => id)))
   })
 
-  test('lets the functions invoke the one that sends mail, and otherwise write logs', () => {
-    const [role, ...others] = ofType('AWS::IAM::Role')
-    expect(others).toEqual([])
-    const { Policies, ManagedPolicyArns } = role![1].Properties as unknown as {
-      Policies: { PolicyDocument: { Statement: { Action: string[] }[] } }[]
-      ManagedPolicyArns?: string[]
+  test('gives each function a role of its own, and has no role for all of them', () => {
+    const roles = functions.map(({ name }) => `${name[0]!.toUpperCase()}${name.slice(1)}Role`)
+    expect(
+      ofType('AWS::IAM::Role')
+        .map(([id]) => id)
+        .toSorted(),
+    ).toEqual(roles.toSorted())
+    for (const [index, { name }] of functions.entries()) {
+      expect(built.propertiesOf(name)).toMatchObject({ Role: { 'Fn::GetAtt': [roles[index], 'Arn'] } })
     }
-    expect(ManagedPolicyArns).toBeUndefined()
-    const statements = Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement)
-    expect(statements.filter(({ Action }) => !Action.every((name) => name.startsWith('logs:')))).toEqual([
-      {
-        Effect: 'Allow',
-        Action: ['lambda:InvokeFunction'],
-        Resource: {
-          'Fn::Sub': 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:auth-dev-mail',
-        },
-      },
-    ])
+    // What they refer to is there: the log group of each, the function that sends mail, and its queue.
+    const referred = [...JSON.stringify(ofType('AWS::IAM::Role')).matchAll(/"Fn::GetAtt":\["(\w+)"/g)]
+    expect(referred.length).toBeGreaterThan(functions.length)
+    for (const [, id] of referred) expect(built.template.Resources).toHaveProperty(id!)
+  })
+
+  test('has fewer than 400 resources, of the 500 that CloudFormation takes', () => {
+    expect(Object.keys(built.template.Resources).length).toBeLessThan(400)
   })
 
   test('tells every function that hands mail over, and no other, where the one is that sends it', () => {
@@ -352,7 +355,7 @@ describe('the template', () => {
     )
   })
 
-  test('invokes the function that sends mail on no route, and twice more when it fails, for half an hour', () => {
+  test('invokes the function that sends mail on no route, and twice more when it fails, for half an hour, and keeps what it could not send', () => {
     const ofMail = ofType('AWS::Lambda::EventInvokeConfig').map(([, { Properties }]) => Properties)
     expect(ofMail).toEqual([
       {
@@ -360,7 +363,9 @@ describe('the template', () => {
         Qualifier: '$LATEST',
         MaximumRetryAttempts: 2,
         MaximumEventAgeInSeconds: 1800,
-        DestinationConfig: {},
+        DestinationConfig: {
+          OnFailure: { Destination: { 'Fn::GetAtt': ['MailDeadLetterQueue', 'Arn'] } },
+        },
       },
     ])
     const callable = JSON.stringify([
@@ -371,7 +376,7 @@ describe('the template', () => {
     expect(callable).not.toContain('MailLambdaFunction')
   })
 
-  test('owns the stage, with its throttle: a deployment that described it would be refused the second time', () => {
+  test('owns the stage, with its throttles: a deployment that described it would be refused the second time', () => {
     const [id, deployment] = ofType('AWS::ApiGateway::Deployment')[0]!
     expect(deployment.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } })
     expect(ofType('AWS::ApiGateway::Stage').map(([, { Properties }]) => Properties)).toEqual([
@@ -379,9 +384,15 @@ describe('the template', () => {
         RestApiId: { Ref: 'ApiGatewayRestApi' },
         DeploymentId: { Ref: id },
         StageName: 'dev',
-        MethodSettings: [
+        MethodSettings: expect.arrayContaining([
           { HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 100, ThrottlingBurstLimit: 200 },
-        ],
+          {
+            HttpMethod: 'POST',
+            ResourcePath: '/~1login',
+            ThrottlingRateLimit: 50,
+            ThrottlingBurstLimit: 100,
+          },
+        ]),
       },
     ])
   })
@@ -466,6 +477,11 @@ describe('without the settings of a deployment', () => {
       name: 'a hash cost for tests',
       environment: { ...settings, BCRYPT_COST: '4' },
       want: 'Setting BCRYPT_COST must be at least 10 in a deployment.',
+    },
+    {
+      name: 'a database in clear text and links that anybody can change',
+      environment: { ...settings, DB: 'mongodb://db.test/auth', APP_URL: 'http://app.test' },
+      want: 'Setting DB must use TLS in a deployment: add tls=true, or use mongodb+srv://.\nSetting APP_URL must start with https:// in a deployment.',
     },
   ])('sls deploy stops with $name, before it asks AWS for anything', async ({ environment, want }) => {
     const { refusal } = await checkSettings(project.folder, 'deploy', environment)

@@ -3,7 +3,11 @@
  */
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { schema } from '../../api/Settings.ts'
+import { readFunctions, readThrottles } from '../../commands/Routes.ts'
+import type { FunctionConfig } from '../../plugin/Functions.ts'
 import { AuthPlugin } from '../../plugin/Plugin.ts'
+import type { Resource } from '../../plugin/Template.ts'
 import { cleanEnvironment } from '../../support/project.ts'
 
 type Serverless = ConstructorParameters<typeof AuthPlugin>[0]
@@ -29,12 +33,22 @@ const HOOKS = {
 function loadPlugin(
   folder: string,
   command: keyof typeof HOOKS,
-  { stage = 'dev', options = {} }: { stage?: string; options?: Record<string, unknown> } = {},
+  {
+    stage = 'dev',
+    options = {},
+    subcommand,
+    service = {},
+  }: {
+    stage?: string
+    options?: Record<string, unknown>
+    subcommand?: string | undefined
+    service?: object
+  } = {},
 ) {
   let said = ''
   const serverless = {
     serviceDir: folder,
-    processedInput: { commands: [command] },
+    processedInput: { commands: subcommand ? [command, subcommand] : [command] },
     classes: { Error: Refusal },
     service: {
       provider: { stage },
@@ -43,16 +57,70 @@ function loadPlugin(
         'serverless-offline': {},
         esbuild: {},
         mailFunction: 'auth-dev-mail',
-        throttle: { rateLimit: 100, burstLimit: 200 },
       },
       functions: {},
       resources: { Resources: {} },
+      ...service,
     },
   } as unknown as Serverless
   const write = (...texts: unknown[]) => void (said += `${texts.join(' ')}\n`)
   const tools = { writeText: write, log: { error: write, warning: write } }
   const plugin = new AuthPlugin(serverless, options, tools)
   return { plugin, serverless, said: () => said }
+}
+
+/**
+ * Lets the plugin complete the functions and the template of serverless.yml, without what the framework adds.
+ * @param change changes the functions before that
+ */
+export async function completeTemplate({
+  stage = 'dev',
+  environment = {},
+  subcommand,
+  provider = {},
+  change = () => undefined,
+}: {
+  stage?: string
+  environment?: NodeJS.ProcessEnv
+  subcommand?: string
+  provider?: object
+  change?: (functions: Record<string, FunctionConfig>) => void
+} = {}): Promise<{ functions: Record<string, FunctionConfig>; resources: Record<string, Resource> }> {
+  const functions = readFunctions()
+  change(functions)
+  const resources: Record<string, Resource> = {
+    Deployment: {
+      Type: 'AWS::ApiGateway::Deployment',
+      Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' }, StageName: stage },
+    },
+  }
+  const before = process.env
+  process.env = cleanEnvironment(environment)
+  const { plugin, serverless } = loadPlugin(process.cwd(), 'deploy', {
+    stage,
+    subcommand,
+    service: {
+      provider: { stage, timeout: 10, compiledCloudFormationTemplate: { Resources: resources }, ...provider },
+      custom: {
+        settings: Object.fromEntries(Object.keys(schema).map((name) => [name, `value of ${name}`])),
+        cors: { origin: 'https://app.example.com' },
+        throttle: readThrottles(),
+      },
+      functions,
+    },
+  })
+  plugin.load = (files) =>
+    files.map(
+      (file) => createRequire(__filename)(join(process.cwd(), `${file}.ts`)) as Record<string, unknown>,
+    )
+  try {
+    await plugin.hooks.initialize()
+    Object.assign(resources, serverless.service.resources?.Resources)
+    plugin.hooks['after:aws:package:finalize:mergeCustomProviderResources']()
+  } finally {
+    process.env = before
+  }
+  return { functions, resources }
 }
 
 /**

@@ -723,7 +723,7 @@ export default class Cloud {
   })
   beforeEach(() => {
     const secrets = {
-      DB: 'mongodb://db.test/auth',
+      DB: 'mongodb://db.test/auth?tls=true',
       SMTP_URL: 'smtps://mail.test',
       MAIL_FROM: 'no-reply@auth.test',
       ...newSecrets(),

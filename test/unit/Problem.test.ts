@@ -27,7 +27,9 @@ const contract: Record<ProblemCode, [status: number, title: string]> = {
   too_many_attempts: [429, 'Too Many Requests'],
   too_many_requests: [429, 'Too Many Requests'],
   internal: [500, 'Internal Server Error'],
+  bad_gateway: [502, 'Bad Gateway'],
   unavailable: [503, 'Service Unavailable'],
+  gateway_timeout: [504, 'Gateway Timeout'],
 }
 
 test.each(Object.entries(contract) as [ProblemCode, [number, string]][])(

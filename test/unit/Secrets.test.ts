@@ -169,7 +169,7 @@ test.each([
 describe('an error is one sentence that names the place and does not quote the content:', () => {
   const SECRET = 'hunter2'
   const names =
-    'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, SMTP_URL, MAIL_FROM, PRODUCT_NAME, APP_URL, REGISTRATION, EMAIL_VERIFICATION, LIMITS, BCRYPT_COST, PASSWORD_MIN_LENGTH'
+    'DB, SIGNING_KEYS, PEPPER, REFRESH_TOKEN_KEY, ISSUER, AUDIENCE, CORS_ORIGIN, SMTP_URL, MAIL_FROM, PRODUCT_NAME, APP_URL, REGISTRATION, EMAIL_VERIFICATION, LIMITS, WAF, ACCESS_LOGS, BCRYPT_COST, PASSWORD_MIN_LENGTH'
   const broken = 'secrets.json is not a JSON object. Repair it: its keys and its pepper cannot be recreated.'
   const pair = keys()
   const stranger = keys()

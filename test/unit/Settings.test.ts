@@ -65,6 +65,8 @@ test.each<{ name: string; setting: SettingName; text: string; want?: unknown }>(
     text: '{"loginFailures":1,"loginsPerAddress":1000000}',
     want: { ...defaults, loginFailures: 1, loginsPerAddress: 1_000_000 },
   },
+  { name: 'on', setting: 'WAF', text: 'on' },
+  { name: 'off', setting: 'ACCESS_LOGS', text: 'off' },
   { name: 'the least', setting: 'BCRYPT_COST', text: '4', want: 4 },
   { name: 'the most', setting: 'BCRYPT_COST', text: '15', want: 15 },
   { name: 'the least', setting: 'PASSWORD_MIN_LENGTH', text: '8', want: 8 },
@@ -293,6 +295,8 @@ refuses(
   ),
 )
 
+refuses('WAF', all(['', 'On', 'true', 'on '], 'must be on or off'))
+refuses('ACCESS_LOGS', all(['', 'On', 'true', 'on '], 'must be on or off'))
 refuses('REGISTRATION', all(['', 'closed', 'Private', 'open ', 'true'], 'must be open or private'))
 refuses('EMAIL_VERIFICATION', all(['', 'Required', 'none', 'false'], 'must be optional or required'))
 

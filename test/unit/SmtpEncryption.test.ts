@@ -1,7 +1,7 @@
 /**
  * To which servers a mail may go without TLS: this machine alone.
  */
-import { isThisMachine } from '../../mail/Smtp.ts'
+import { isThisMachine } from '../../lib/Network.ts'
 
 test.each([
   { url: 'smtp://localhost:2525', want: true },
