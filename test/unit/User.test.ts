@@ -235,7 +235,7 @@ describe('a user is seen', () => {
     expect(ownView(stored)).toEqual(own)
   })
 
-  test('by an admin: no hash, but disabled', () => {
-    expect(adminView(stored)).toEqual({ ...ownView(user), disabled: false })
+  test('by an admin: no hash, but whether the account is disabled and has a second factor', () => {
+    expect(adminView(stored)).toEqual({ ...ownView(user), disabled: false, mfa: false })
   })
 })
