@@ -6,7 +6,7 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto'
 import mongoose from 'mongoose'
 import { Secret, TOTP } from 'otpauth'
-import { sameSessions, type User, UserModel } from './UserModel.ts'
+import { changedMeanwhile, sameSessions, type User, UserModel } from './UserModel.ts'
 
 const STEP_SECONDS = 30
 /**
@@ -117,19 +117,28 @@ export async function describeSecondFactor(
     : undefined
 }
 
-/** Turns the second factor off, unless it has been replaced in the meantime. */
-export async function removeSecondFactor(user: User): Promise<void> {
-  await UserModel.updateOne(
-    { _id: user.id, 'totp.secret': user.totp!.secret },
-    { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } },
-  )
-}
+/**
+ * Turns the second factor off.
+ * @throws Problem `unavailable` (503) if it was replaced or the sessions were ended in the meantime
+ */
+export const removeSecondFactor = (user: User): Promise<void> =>
+  change(user, { $unset: { totp: 1, totpEnrolment: 1, recoveryCodes: 1 } })
 
-/** Creates ten new recovery codes. The old ones stop working. */
+/**
+ * Creates ten new recovery codes. The old ones stop working.
+ * @throws Problem as removeSecondFactor
+ */
 export async function replaceRecoveryCodes(user: User): Promise<string[]> {
   const codes = newRecoveryCodes()
-  await UserModel.updateOne({ _id: user.id }, { $set: { recoveryCodes: codes.map(hash) } })
+  await change(user, { $set: { recoveryCodes: codes.map(hash) } })
   return codes
+}
+
+/** Changes the second factor of a user who was just read, unless somebody else has changed the account since. */
+async function change(user: User, update: mongoose.UpdateQuery<User>): Promise<void> {
+  const filter = { ...sameSessions(user), 'totp.secret': user.totp!.secret }
+  const { matchedCount } = await UserModel.updateOne(filter, update)
+  if (matchedCount === 0) throw changedMeanwhile()
 }
 
 /** Removes the separators that people type: apps show codes in two groups, and recovery codes have four. */

@@ -696,3 +696,24 @@ test('nothing secret of all this is in the log', () => {
   expect(factors).toEqual(new Set([undefined, 'totp', 'recovery_code']))
   expect(api.secretsInLog()).toEqual([])
 })
+
+describe('somebody who knew the password changes nothing any more, once its owner has reset it in the same moment:', () => {
+  test.each([
+    { name: 'replacing the recovery codes', work: 'replaceRecoveryCodes' },
+    { name: 'turning the second factor off', work: 'removeSecondFactor' },
+  ] as const)('$name', async ({ work }) => {
+    const [{ findUserById }, secondFactor] = [
+      await import('../../user/User.ts'),
+      await import('../../user/SecondFactor.ts'),
+    ]
+    const owner = await newOwner()
+    // Password and code are right, and the change comes next.
+    const confirmed = (await findUserById(owner.caller.id))!
+    await api.call('forgotPassword', { email: owner.email })
+    await api.mailFunction.settled()
+    const { token } = api.smtp.received.findLast(({ to }) => to === owner.email)!
+    expect((await api.call('resetMyPassword', { token, password: NEW })).status).toBe(204)
+    await expect(secondFactor[work](confirmed)).rejects.toMatchObject({ code: 'unavailable' })
+    expect(await enter(owner.email, owner.recoveryCodes[0], NEW)).toBe(200)
+  })
+})
