@@ -45,6 +45,7 @@ export const levels = {
   authn_mfa_required: 'info',
   authn_mfa_enabled: 'warn',
   authn_mfa_disabled: 'warn',
+  authn_mfa_removed: 'warn',
   authn_recovery_code_used: 'warn',
   authn_recovery_codes_created: 'warn',
   authn_confirmation_fail: 'warn',
@@ -54,6 +55,7 @@ export const levels = {
   authn_password_change: 'warn',
   authn_token_reuse: 'warn',
   session_renewed: 'info',
+  session_renewal_repeated: 'info',
   session_refused: 'info',
   session_revoked: 'info',
   sessions_revoked: 'warn',
@@ -103,6 +105,7 @@ export const events = {
   authn_mfa_required: ['The password was correct, and a second factor is required.', ['userId']],
   authn_mfa_enabled: ['A second factor was turned on.', ['userId', 'sessionId']],
   authn_mfa_disabled: ['The second factor was turned off.', ['userId', 'sessionId']],
+  authn_mfa_removed: ['An admin removed the second factor of a user.', ['userId', 'sessionId', 'subjectId']],
   authn_recovery_code_used: [
     'A recovery code was used instead of the app, to sign in or for a change that requires a code.',
     ['userId', 'sessionId?'],
@@ -127,6 +130,10 @@ export const events = {
     ['userId', 'sessionId', 'usedGeneration', 'currentGeneration'],
   ],
   session_renewed: ['A session was refreshed.', ['userId', 'sessionId']],
+  session_renewal_repeated: [
+    'A used refresh token got the same answer again, within 10 seconds and from the same client: the answer was lost, or two tabs refreshed at once.',
+    ['userId', 'sessionId'],
+  ],
   session_refused: [
     'A refresh token was refused. If there is a sessionId, the token was genuine and its session has ended.',
     ['userId?', 'sessionId?'],

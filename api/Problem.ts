@@ -64,7 +64,7 @@ export interface FieldError {
 
 interface ProblemOptions {
   errors?: FieldError[]
-  headers?: Record<string, string>
+  headers?: Record<string, string | string[]>
   /** Additional members of the problem (RFC 9457 section 3.2). */
   extensions?: Record<string, string | number>
   /** Events for the audit trail. The HTTP edge logs them when it answers; creating a Problem logs nothing. */
@@ -77,7 +77,7 @@ export class Problem extends Error {
   readonly code: ProblemCode
   readonly status: number
   readonly errors: FieldError[] | undefined
-  readonly headers: Record<string, string>
+  readonly headers: Record<string, string | string[]>
   readonly extensions: Record<string, string | number>
   readonly events: AuditEvent[]
 

@@ -100,8 +100,8 @@ export interface Answer {
   status: number
   /** Sent as JSON. */
   body?: unknown
-  /** Replaces or adds to the usual headers. */
-  headers?: Record<string, string>
+  /** Replaces or adds to the usual headers. A list is sent as one header per value. */
+  headers?: Record<string, string | string[]>
 }
 
 /** Creates a 202. The work happens later, and the answer does not reveal whether there is any. */
@@ -298,7 +298,9 @@ function header(event: APIGatewayProxyEvent, name: string): string | undefined {
   return Object.entries(event.headers ?? {}).find(([key]) => key.toLowerCase() === name)?.[1]
 }
 
-function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
+function toResult({ status, body, headers = {} }: Answer): APIGatewayProxyResult {
+  const single = Object.entries(headers).filter(([, value]) => !Array.isArray(value))
+  const lists = Object.entries(headers).filter(([, value]) => Array.isArray(value))
   return {
     statusCode: status,
     headers: {
@@ -306,8 +308,9 @@ function toResult({ status, body, headers }: Answer): APIGatewayProxyResult {
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
       ...crossOrigin(),
-      ...headers,
+      ...(Object.fromEntries(single) as Record<string, string>),
     },
+    ...(lists.length > 0 && { multiValueHeaders: Object.fromEntries(lists) as Record<string, string[]> }),
     body: body === undefined ? '' : JSON.stringify(body),
   }
 }

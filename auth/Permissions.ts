@@ -33,6 +33,7 @@ const routesOfRole: Record<Role, readonly Route[]> = {
     'GET /admin/users/{id}',
     'PATCH /admin/users/{id}',
     'DELETE /admin/users/{id}/sessions',
+    'DELETE /admin/users/{id}/mfa',
   ],
 }
 

@@ -13,7 +13,13 @@ import type { User } from '../user/UserModel.ts'
 import { IDLE_LIFETIME } from './Sessions.ts'
 import { ACCESS_TOKEN_SECONDS, type KeyRing, signer } from './Tokens.ts'
 
-const COOKIE = '__Secure-refresh-token'
+/** Only this host can set it (RFC 6265bis section 4.1.3.2): a neighbouring subdomain cannot plant one. */
+const COOKIE = '__Host-refresh-token'
+/**
+ * The cookie of earlier versions, which a neighbouring subdomain can plant. It is accepted only for sessions that
+ * began with such a version, and those end 30 days after the upgrade at the latest. Then this can go.
+ */
+const OLD_COOKIE = '__Secure-refresh-token'
 const HEADER = 'Refresh-Token-In'
 
 /** The settings that sessionAnswer needs, and the key of the refresh tokens. */
@@ -62,32 +68,43 @@ export function sessionAnswer(
       expiresIn: ACCESS_TOKEN_SECONDS,
       ...(!inCookie && { refreshToken }),
     },
-    headers: inCookie && refreshToken ? cookie(refreshToken, IDLE_LIFETIME / 1000, settings.ISSUER) : {},
+    headers: inCookie && refreshToken ? { 'Set-Cookie': cookie(refreshToken, IDLE_LIFETIME / 1000) } : {},
   }
 }
 
 /**
- * Reads the refresh token from the cookie.
- * @throws Problem `invalid_request` (400) if there are two such cookies. A neighbouring subdomain can add one
- *   with an attacker's session, and nobody can tell which one is ours (RFC 6265 section 8.6)
+ * Reads the refresh token from the cookie. Several cookies of earlier versions count as none: a neighbouring
+ * subdomain can add one with an attacker's session, and nobody can tell which one is ours (RFC 6265 section 8.6).
+ * @returns the token, and whether it came in the cookie of earlier versions
+ * @throws Problem `invalid_request` (400) if the cookie is there twice
  */
-export function readCookie(header: Request['header']): string | undefined {
+export function readCookie(header: Request['header']): { token: string | undefined; fromOldCookie: boolean } {
   const pairs = header('cookie')?.split(/; */) ?? []
-  const [value, another] = pairs.filter((pair) => pair.startsWith(`${COOKIE}=`))
+  const valuesOf = (name: string) =>
+    pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1))
+  const [token, another] = valuesOf(COOKIE)
+  // Only a browser that does not know the prefix sends two.
   if (another !== undefined) throw invalidField(COOKIE, 'must be a single cookie')
-  return value?.slice(COOKIE.length + 1)
+  if (token) return { token, fromOldCookie: false }
+  const old = valuesOf(OLD_COOKIE)
+  return { token: old.length === 1 ? old[0] : undefined, fromOldCookie: true }
 }
 
-/** Returns the header that removes the cookie. */
-export const expiredCookie = (issuer: string) => cookie('', 0, issuer)
+/** Returns the headers that remove the cookie, and that of earlier versions. */
+export const expiredCookies = (issuer: string) => ({
+  'Set-Cookie': [cookie('', 0), expiredOldCookie(issuer)],
+})
 
-/** Browsers send the cookie to POST /refresh only. Logging out needs just the access token. */
-function cookie(value: string, seconds: number, issuer: string): Record<string, string> {
+/** The cookie of earlier versions went to POST /refresh only. */
+export const expiredOldCookie = (issuer: string): string => {
   const base = new URL(issuer).pathname.replace(/\/$/, '')
-  return {
-    'Set-Cookie': `${COOKIE}=${value}; Path=${base}/refresh; Max-Age=${seconds}; HttpOnly; Secure; SameSite=Strict`,
-  }
+  return `${OLD_COOKIE}=; Path=${base}/refresh; Max-Age=0; ${ATTRIBUTES}`
 }
+
+const ATTRIBUTES = 'HttpOnly; Secure; SameSite=Strict'
+
+const cookie = (value: string, seconds: number): string =>
+  `${COOKIE}=${value}; Path=/; Max-Age=${seconds}; ${ATTRIBUTES}`
 
 const signers = new WeakMap<KeyRing, ReturnType<typeof signer>>()
 

@@ -9,15 +9,22 @@ import { database } from '../db.ts'
 import { endSessions, findEnabledUser } from '../user/User.ts'
 import { UserModel } from '../user/UserModel.ts'
 import { refreshSession } from './Refresh.ts'
-import { expiredCookie, readCookie, sessionAnswer, SIGNING, usesCookie } from './SessionAnswer.ts'
-import { listSessions, revokeSession, SessionModel } from './Sessions.ts'
+import {
+  expiredCookies,
+  expiredOldCookie,
+  readCookie,
+  sessionAnswer,
+  SIGNING,
+  usesCookie,
+} from './SessionAnswer.ts'
+import { listSessions, revokeSession, SessionModel, SupersededToken } from './Sessions.ts'
 
 const sessionsOfUsers = database(UserModel, SessionModel)
 
 /** POST /refresh: 200 session. The refresh token is in the body, or in the cookie if the header says so. */
 export const refresh = route(
   {
-    settings: [...SIGNING, 'LIMITS'],
+    settings: [...SIGNING, 'LIMITS', 'MAIL_FUNCTION_URL'],
     database: sessionsOfUsers,
     body: z.optional(z.strictObject({ refreshToken: z.string() })),
     // Well within the time in which a used refresh token still gives the same successor.
@@ -26,13 +33,21 @@ export const refresh = route(
   async (request) => {
     const { body, header, settings, device } = request
     const inCookie = usesCookie(header)
-    const token = refreshTokenOf(body?.refreshToken, inCookie ? readCookie(header) : undefined, inCookie)
+    const fromCookie = inCookie ? readCookie(header) : { token: undefined, fromOldCookie: false }
+    const { fromOldCookie } = fromCookie
     try {
-      return sessionAnswer(200, await refreshSession(token, device, request), inCookie, request)
+      const token = refreshTokenOf(body?.refreshToken, fromCookie.token, inCookie)
+      const signedIn = await refreshSession({ token, fromOldCookie }, device, request)
+      const answer = sessionAnswer(200, signedIn, inCookie, request)
+      if (!fromOldCookie) return answer
+      const cookies = [answer.headers!['Set-Cookie']!, expiredOldCookie(settings.ISSUER)].flat()
+      return { ...answer, headers: { ...answer.headers, 'Set-Cookie': cookies } }
     } catch (error) {
       if (!inCookie || !(error instanceof Problem) || error.code !== 'invalid_refresh_token') throw error
+      // The browser may have the successor by now.
+      if (error instanceof SupersededToken) throw error
       // Stop the browser from sending a useless token again.
-      throw new Problem(error.code, { headers: expiredCookie(settings.ISSUER), events: error.events })
+      throw new Problem(error.code, { headers: expiredCookies(settings.ISSUER), events: error.events })
     }
   },
 )
@@ -41,7 +56,7 @@ export const refresh = route(
 export const logout = route(
   { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
   async ({ caller, header, settings, database: onDatabase, now }) => {
-    const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
+    const headers = usesCookie(header) ? expiredCookies(settings.ISSUER) : {}
     await onDatabase(async () => {
       await revokeSession(caller.sessionId, caller.id, now)
       audit('session_revoked', { revokedSessionId: caller.sessionId })
@@ -54,7 +69,7 @@ export const logout = route(
 export const logoutAll = route(
   { role: 'user', database: sessionsOfUsers, settings: ['ISSUER'] },
   async ({ caller, header, settings, database: onDatabase, now }) => {
-    const headers = usesCookie(header) ? expiredCookie(settings.ISSUER) : {}
+    const headers = usesCookie(header) ? expiredCookies(settings.ISSUER) : {}
     await onDatabase(async () => {
       await endSessions(caller.id, now)
       audit('sessions_revoked', { subjectId: caller.id })

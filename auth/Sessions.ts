@@ -12,6 +12,7 @@ import mongoose from 'mongoose'
 import { type AuditEvent, event } from '../api/Events.ts'
 import type { Device } from '../api/Route.ts'
 import { Problem } from '../api/Problem.ts'
+import { networkOf } from '../lib/Network.ts'
 import { tooMany } from '../throttle/Counters.ts'
 
 const SECOND = 1000
@@ -22,10 +23,10 @@ export const IDLE_LIFETIME = 7 * DAY
 /** A session ends this long after it began, even if it is in use, in milliseconds. */
 const ABSOLUTE_LIFETIME = 30 * DAY
 /**
- * How long a used refresh token still gives the same successor, in milliseconds. The answer may have been
- * lost, or a second tab may have sent the same token.
+ * How long a used refresh token still gives the same successor, in milliseconds, to the same user agent from
+ * the same network. The answer may have been lost, or a second tab may have sent the same token.
  */
-const GRACE = 30 * SECOND
+const GRACE = 10 * SECOND
 /**
  * How long a revoked session is kept, in milliseconds. This is longer than any of its access tokens lives.
  */
@@ -42,6 +43,16 @@ const schema = new mongoose.Schema(
     sessionVersion: { type: Number, required: true },
     generation: { type: Number, required: true },
     createdAt: { type: Date, required: true },
+    /**
+     * When the current refresh token replaced the one before, and which client may get it again within the
+     * grace: none after a re-authentication. Sessions of earlier versions lack both.
+     */
+    replacedAt: { type: Date },
+    replacedFor: { type: String },
+    /** What the last use of a refresh token led to: the name of a branch of the rotation. */
+    outcome: { type: String },
+    /** Its cookie is `__Host-`. Sessions of earlier versions, which lack this, may still have the older cookie. */
+    hasHostCookie: { type: Boolean },
     /** When it began or was last refreshed. The two fields below say from where. */
     lastUsedAt: { type: Date, required: true },
     userAgent: { type: String, default: null },
@@ -85,20 +96,38 @@ export async function startSession(
     createdAt: now,
     lastUsedAt: now,
     expiresAt: new Date(now.getTime() + IDLE_LIFETIME),
+    hasHostCookie: true,
     ...shortened(device),
   })
   return { sessionId, refreshToken: refreshToken(sessionId, 0, key) }
 }
 
+/** A used refresh token was refused, but its session continues with the token that replaced it. */
+export class SupersededToken extends Problem {}
+
+/** A used refresh token was refused, and its session has ended: one of the two who used it is a thief. */
+export class ReusedToken extends Problem {
+  readonly userId: string
+
+  constructor(userId: string, events: AuditEvent[]) {
+    super('invalid_refresh_token', { events })
+    this.userId = userId
+  }
+}
+
 /**
- * Uses a refresh token and returns its successor, in one atomic database operation. Of many requests with the
- * same token, one moves the session on, and the others get the same successor.
+ * Uses a refresh token and returns its successor, in one atomic database operation. Of many requests of one
+ * client with the same token, one moves the session on, and the others get the same successor.
+ * @param device must be the same client within the grace: the same user agent in the same network
  * @param key HMAC key of the refresh tokens
  * @param limit how often the tokens of a session may be used within an hour. The same operation counts it
- * @returns the session. The caller must check it against the user: it has ended if the user's sessionVersion
- *   differs
- * @throws Problem `invalid_refresh_token` (401) for a token that is forged, expired, revoked or already used.
- *   A used one also revokes the session. `too_many_attempts` (429) for a valid token that must wait
+ * @param fromOldCookie whether the token came in the cookie of earlier versions, which a neighbouring subdomain
+ *   can plant. Only sessions that began with an earlier version accept it
+ * @returns the session, and whether its answer was only repeated. The caller must check it against the user: it
+ *   has ended if the user's sessionVersion differs
+ * @throws Problem `invalid_refresh_token` (401) for a token that is forged, expired or revoked;
+ *   SupersededToken (401) and ReusedToken (401) for a used one; `too_many_attempts` (429) for a valid token
+ *   that must wait
  */
 export async function rotateRefreshToken(
   token: string,
@@ -106,22 +135,37 @@ export async function rotateRefreshToken(
   key: Buffer,
   limit: number,
   now: Date,
-): Promise<{ sessionId: string; userId: string; sessionVersion: number; refreshToken: string }> {
+  fromOldCookie = false,
+): Promise<{
+  sessionId: string
+  userId: string
+  sessionVersion: number
+  refreshToken: string
+  isRepeated: boolean
+}> {
   const [sessionId = '', digits] = token.split('.', 2)
   const generation = Number(digits)
   if (!equal(token, refreshToken(sessionId, generation, key))) throw refused()
 
   const session = await SessionModel.findOneAndUpdate(
-    { _id: sessionId, revokedAt: null, expiresAt: mongoose.trusted({ $gt: now }) },
+    {
+      _id: sessionId,
+      revokedAt: null,
+      expiresAt: mongoose.trusted({ $gt: now }),
+      ...(fromOldCookie && { hasHostCookie: null }),
+    },
     rotation(generation, device, limit, now),
     { returnDocument: 'after', updatePipeline: true },
   ).lean()
   if (!session) throw refused({ sessionId })
   const userId = session.userId.toHexString()
-  if (session.revokedAt) {
+  const outcome = session.outcome as Outcome
+  const refusal = event('session_refused', { userId, sessionId })
+  if (outcome === 'endedAsStolen') {
     const reuse = { sessionId, userId, usedGeneration: generation, currentGeneration: session.generation }
-    throw refused({ userId, sessionId }, event('authn_token_reuse', reuse))
+    throw new ReusedToken(userId, [event('authn_token_reuse', reuse), refusal])
   }
+  if (outcome === 'superseded') throw new SupersededToken('invalid_refresh_token', { events: [refusal] })
   if (session.uses! > limit) {
     throw tooMany('refreshesPerSession', session.usesExpireAt!.getTime() - now.getTime(), {
       userId,
@@ -133,12 +177,16 @@ export async function rotateRefreshToken(
     userId,
     sessionVersion: session.sessionVersion,
     refreshToken: refreshToken(sessionId, session.generation, key),
+    isRepeated: outcome === 'repeated',
   }
 }
 
+/** The branches of a rotation. */
+type Outcome = 'tooOften' | 'rotated' | 'repeated' | 'superseded' | 'endedAsStolen'
+
 /**
- * The update that uses the refresh token of a generation: it counts the use, and then takes one of four
- * branches.
+ * The update that uses the refresh token of a generation: it counts the use, and then takes one of five
+ * branches, whose name it stores.
  */
 function rotation(generation: number, device: Device, limit: number, now: Date): mongoose.PipelineStage[] {
   const isCounting = { $gt: ['$usesExpireAt', now] }
@@ -150,40 +198,60 @@ function rotation(generation: number, device: Device, limit: number, now: Date):
   const isJustReplaced = {
     $and: [
       { $eq: ['$generation', generation + 1] },
-      { $gt: ['$lastUsedAt', new Date(now.getTime() - GRACE)] },
+      { $gt: [{ $ifNull: ['$replacedAt', '$lastUsedAt'] }, new Date(now.getTime() - GRACE)] },
     ],
   }
-  const unchanged = '$$ROOT'
-  const changed = (change: object) => ({ $mergeObjects: [unchanged, change] })
+  // Without $literal, text that starts with $ would name a field.
+  const { userAgent, address } = shortened(device)
+  const [agent, from] = [{ $literal: userAgent }, { $literal: address }]
+  const client = { $literal: clientOf(device) }
+  const isSameClient = {
+    $cond: [
+      { $eq: [{ $type: '$replacedFor' }, 'missing'] },
+      { $and: [{ $eq: ['$userAgent', agent] }, { $eq: ['$address', from] }] },
+      { $eq: ['$replacedFor', client] },
+    ],
+  }
+  const becomes = (outcome: Outcome, change: object = {}) => ({
+    $mergeObjects: ['$$ROOT', change, { outcome }],
+  })
 
   // oxlint-disable-next-line no-thenable -- MongoDB's word, and nothing awaits it
-  const branch = (when: object, then: object | string) => ({ case: when, then })
-  const tooOften = branch({ $and: [isCurrent, { $gt: ['$uses', limit] }] }, unchanged)
+  const branch = (when: object, then: object) => ({ case: when, then })
+  const tooOften = branch({ $and: [isCurrent, { $gt: ['$uses', limit] }] }, becomes('tooOften'))
   const moveOn = branch(
     isCurrent,
-    changed({
+    becomes('rotated', {
       generation: generation + 1,
+      replacedAt: now,
+      replacedFor: client,
       lastUsedAt: now,
       expiresAt: {
         $min: [new Date(now.getTime() + IDLE_LIFETIME), { $add: ['$createdAt', ABSOLUTE_LIFETIME] }],
       },
-      // Without $literal, text that starts with $ would name a field.
-      userAgent: { $literal: shortened(device).userAgent },
-      address: { $literal: device.address },
+      userAgent: agent,
+      address: from,
     }),
   )
   /** The answer was lost, or a second tab sent the same token. It gets the same successor. */
-  const answerAgain = branch(isJustReplaced, unchanged)
-  const endAsStolen = changed(revoked(now))
+  const answerAgain = branch({ $and: [isJustReplaced, isSameClient] }, becomes('repeated'))
+  /** Too early to call it theft: a request may have been under way when the client re-authenticated. */
+  const refuse = branch(isJustReplaced, becomes('superseded'))
+  const endAsStolen = becomes('endedAsStolen', {
+    revokedAt: now,
+    expiresAt: new Date(now.getTime() + REVOKED_LIFETIME),
+  })
   return [
     { $set: countedUse },
-    { $replaceWith: { $switch: { branches: [tooOften, moveOn, answerAgain], default: endAsStolen } } },
+    {
+      $replaceWith: { $switch: { branches: [tooOften, moveOn, answerAgain, refuse], default: endAsStolen } },
+    },
   ] as mongoose.PipelineStage[]
 }
 
-/** Creates the refusal of a refresh token, with its events. */
-const refused = (whose: { userId?: string; sessionId?: string } = {}, ...before: AuditEvent[]): Problem =>
-  new Problem('invalid_refresh_token', { events: [...before, event('session_refused', whose)] })
+/** Creates the refusal of a refresh token, with its event. */
+const refused = (whose: { sessionId?: string } = {}): Problem =>
+  new Problem('invalid_refresh_token', { events: [event('session_refused', whose)] })
 
 /**
  * Ends a session of a user: the refresh token immediately, the access tokens once the authorizers learn of
@@ -192,14 +260,15 @@ const refused = (whose: { userId?: string; sessionId?: string } = {}, ...before:
  */
 export async function revokeSession(sessionId: string, userId: string, now: Date): Promise<boolean> {
   // This also updates a session that is already revoked. A client retries after a 503, and the authorizers go
-  // by the time. $max keeps the later time if a slow write arrives after this one.
-  const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, { $max: revoked(now) })
+  // by the time.
+  const { matchedCount } = await SessionModel.updateOne({ _id: sessionId, userId }, revoked(now), PIPELINE)
   return matchedCount > 0
 }
 
 /**
- * Lets one session continue after all sessions of its user were ended. It gets a new refresh token, so that a
- * stolen one stops working, as after a refresh (OWASP ASVS 5.0, 7.2.4).
+ * Lets one session continue after all sessions of its user were ended. It gets a new refresh token, and no
+ * earlier one is honoured again, not even within the grace: it may be in the hands of a thief (OWASP ASVS 5.0,
+ * 7.2.4).
  * @param user the user after the sessions were ended
  * @param key HMAC key of the refresh tokens
  * @returns the refresh token, or undefined if the session had already ended by itself
@@ -212,7 +281,15 @@ export async function keepSession(
 ): Promise<{ refreshToken: string } | undefined> {
   const session = await SessionModel.findOneAndUpdate(
     { _id: sessionId, userId: user.id, sessionVersion: user.sessionVersion - 1, revokedAt: null },
-    { $set: { sessionVersion: user.sessionVersion, lastUsedAt: now }, $inc: { generation: 1 } },
+    {
+      $set: {
+        sessionVersion: user.sessionVersion,
+        lastUsedAt: now,
+        replacedAt: now,
+        replacedFor: NO_CLIENT,
+      },
+      $inc: { generation: 1 },
+    },
     { returnDocument: 'after' },
   ).lean()
   return session ? { refreshToken: refreshToken(sessionId, session.generation, key) } : undefined
@@ -228,10 +305,13 @@ export async function removeSession(sessionId: string): Promise<void> {
  * compare.
  */
 export async function revokeSessions(userId: string, now: Date): Promise<void> {
-  await SessionModel.updateMany({ userId }, { $max: revoked(now) })
+  await SessionModel.updateMany({ userId }, revoked(now), PIPELINE)
 }
 
-/** Returns the live sessions of a user, most recently used first, at most 100. */
+/**
+ * Returns the live sessions of a user, most recently used first, at most 100. Times that move with each refresh
+ * are shown to the hour: a thief could otherwise see when to send a stolen refresh token.
+ */
 export async function listSessions(
   user: { id: string; sessionVersion: number },
   now: Date,
@@ -248,8 +328,8 @@ export async function listSessions(
   return found.map(({ _id, createdAt, lastUsedAt, expiresAt, userAgent = null, address = null }) => ({
     id: _id,
     createdAt,
-    lastUsedAt,
-    expiresAt,
+    lastUsedAt: hourOf(lastUsedAt),
+    expiresAt: hourOf(expiresAt),
     userAgent,
     address,
   }))
@@ -286,10 +366,20 @@ export const revokedSessions = (since: Date, limit: number): Promise<{ ids: stri
     { $sort: { _id: 1 } },
   ]).exec()
 
-const revoked = (now: Date) => ({
-  revokedAt: now,
-  expiresAt: new Date(now.getTime() + REVOKED_LIFETIME),
-})
+/** The update that revokes a session. It keeps the later time if a slow write arrives after this one. */
+const revoked = (now: Date): mongoose.UpdateWithAggregationPipeline => [
+  { $set: { revokedAt: { $max: ['$revokedAt', now] } } },
+  { $set: { expiresAt: { $add: ['$revokedAt', REVOKED_LIFETIME] } } },
+]
+const PIPELINE = { updatePipeline: true } as const
+
+/** The client that a refresh token belongs to: its user agent, and its IPv4 /24 or IPv6 /48. */
+const clientOf = (device: Device) =>
+  JSON.stringify([shortened(device).userAgent, networkOf(device.address, { v4: 24, v6: 48 })])
+/** Equals no client. */
+const NO_CLIENT = ''
+
+const hourOf = (time: Date) => new Date(Math.floor(time.getTime() / HOUR) * HOUR)
 
 function refreshToken(sessionId: string, generation: number, key: Buffer): string {
   const text = `${sessionId}.${generation}`

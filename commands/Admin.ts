@@ -10,7 +10,10 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import mongoose from 'mongoose'
 import { Problem } from '../api/Problem.ts'
-import { grantAdmin, normaliseEmail } from '../user/User.ts'
+import { noticeMail, render } from '../mail/MailTemplates.ts'
+import { sendBySmtp } from '../mail/Smtp.ts'
+import { ADMIN } from '../user/Roles.ts'
+import { findAdmins, findUserByEmail, grantAdmin, normaliseEmail } from '../user/User.ts'
 import { DATABASE_NAME, LOCAL_FOLDER, useDatabase } from '../local/Database.ts'
 import { LOCAL_STAGE, Secrets } from '../plugin/Secrets.ts'
 
@@ -20,7 +23,9 @@ async function run(): Promise<string> {
   const { positionals, values } = readArguments()
   const [command, email, ...more] = positionals
   if (command !== 'grant' || !email || more.length > 0) throw new Error(USAGE)
-  const database = await findDatabase(values.stage)
+  const address = normaliseEmail(email)
+  const secrets = new Secrets(process.cwd(), values.stage, process.env)
+  const database = await findDatabase(values.stage, secrets)
   try {
     await mongoose.connect(database.uri, { serverSelectionTimeoutMS: 3_000 }).catch((error: unknown) => {
       // The driver's message may quote the connection string, which contains a password.
@@ -28,21 +33,45 @@ async function run(): Promise<string> {
         cause: error,
       })
     })
-    const { name, disabled } = await grantAdmin(normaliseEmail(email), new Date())
-    const note = disabled ? ' The account is disabled, so another admin must enable it.' : ''
-    const next = 'Existing access tokens stop working within 5 seconds: refresh or sign in again.'
-    return `${name} is now an admin in ${database.name}. ${next}${note}`
+    const before = await findUserByEmail(address)
+    const user = await grantAdmin(address, new Date())
+    const notes = [
+      `${user.name} is now an admin in ${database.name}.`,
+      'Existing access tokens stop working within 5 seconds: refresh or sign in again.',
+      user.disabled ? 'The account is disabled, so another admin must enable it.' : '',
+      before?.roles.includes(ADMIN) ? '' : await tellAdmins(user.id, secrets),
+    ]
+    return notes.filter(Boolean).join(' ')
   } catch (error) {
-    if (!(error instanceof Problem && error.code === 'not_found')) throw error
-    throw new Error(
-      `No user in ${database.name} has the email address ${email}. Register first, then run this again.`,
-      {
-        cause: error,
-      },
-    )
+    if (!(error instanceof Problem)) throw error
+    const reason =
+      error.code === 'email_not_verified'
+        ? `The email address ${email} is not verified in ${database.name}. Follow the link that was sent to it, then run this again.`
+        : `No user in ${database.name} has the email address ${email}. Register first, then run this again.`
+    throw new Error(reason, { cause: error })
   } finally {
     await mongoose.disconnect()
     await database.stop()
+  }
+}
+
+/**
+ * Emails the other admins. This command writes to the database directly, so it sends the emails itself.
+ * @returns a sentence if it could not
+ */
+async function tellAdmins(subjectId: string, secrets: Secrets): Promise<string> {
+  const others = await findAdmins(subjectId)
+  const [smtpUrl, from] = [secrets.get('SMTP_URL'), secrets.get('MAIL_FROM')]
+  if (others.length === 0) return ''
+  if (!smtpUrl || !from) return 'The other admins were not told, because SMTP_URL or MAIL_FROM is not set.'
+  const product = secrets.get('PRODUCT_NAME') ?? 'Auth'
+  const facts = { product, appUrl: '', time: new Date(), address: undefined }
+  const content = noticeMail(facts, { notice: 'adminAdded', subjectId })
+  try {
+    for (const { email } of others) await sendBySmtp(render(content, product, email), smtpUrl, from)
+    return ''
+  } catch (error) {
+    return `The other admins were not told: ${(error as Error).message}`
   }
 }
 
@@ -58,8 +87,8 @@ function readArguments() {
 /** Finds the connection string, and a name for the database that does not contain the password. */
 async function findDatabase(
   stage: string,
+  secrets: Secrets,
 ): Promise<{ uri: string; name: string; stop: () => Promise<void> }> {
-  const secrets = new Secrets(process.cwd(), stage, process.env)
   const uri = secrets.get('DB')
   if (uri) {
     const name = uri.replace(/\?.*/, '').replace(/^mongodb(\+srv)?:\/\/(.*@)?/, '')

@@ -83,10 +83,12 @@ export const routeGroups: Record<string, Record<string, string>> = {
   'Users and administration': {
     'GET /users': '200 array of `{ id, name, createdAt }`, [paginated](#pagination)',
     'GET /admin/users':
-      '200 array of users whose email starts with `email`, including `disabled`, [paginated](#pagination)',
+      '200 array of users whose email starts with `email`, with `disabled` and `mfa`, [paginated](#pagination)',
     'GET /admin/users/{id}': '200 user',
-    'PATCH /admin/users/{id}': '200 user; at least one of the two is required',
+    'PATCH /admin/users/{id}':
+      '200 user; at least one of the two is required; an admin needs a verified email',
     'DELETE /admin/users/{id}/sessions': '204; all sessions of the user have ended',
+    'DELETE /admin/users/{id}/mfa': '204; the second factor of another user is off',
   },
   Discovery: {
     'GET /.well-known/jwks.json': '200, the public keys; cacheable',

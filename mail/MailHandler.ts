@@ -65,7 +65,7 @@ async function handle(event: MailEvent): Promise<void> {
 }
 
 const rulesOf = (job: MailJob, limits: Limits) =>
-  job.mail === 'notice' ? noticeRules(job.notice, job.email, limits) : mailRules(job.mail, job.email, limits)
+  job.mail === 'notice' ? noticeRules(job, limits) : mailRules(job.mail, job.email, limits)
 
 /** @returns the email, or undefined if nobody should get one */
 async function compose(job: MailJob, facts: Facts, rules: Rule[], now: Date): Promise<Mail | undefined> {
@@ -78,7 +78,7 @@ async function contentOf(job: MailJob, facts: Facts, rules: Rule[], now: Date) {
     // Limited, because someone who registered with another person's address could flood that mailbox with
     // notices.
     await countAttempt(rules, now)
-    return noticeMail(facts, job.notice)
+    return noticeMail(facts, job)
   }
   const user = job.mail === 'emailChange' ? { ...job, id: job.userId } : await recipient(job.mail, job.email)
   if (!user) return undefined

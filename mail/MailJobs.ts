@@ -15,9 +15,12 @@ export type Notice =
   | 'emailChanged'
   | 'mfaEnabled'
   | 'mfaDisabled'
+  | 'mfaRemoved'
   | 'recoveryCodeUsed'
   | 'recoveryCodesReplaced'
+  | 'sessionStolen'
   | 'accountDeleted'
+  | 'adminAdded'
 
 export type MailJob =
   /** A link that confirms the email, if there is an account whose email is not verified. */
@@ -28,7 +31,13 @@ export type MailJob =
   | { mail: 'passwordReset'; email: string }
   /** A link that makes this the user's email, unless the sessions were ended in the meantime. */
   | { mail: 'emailChange'; userId: string; sessionVersion: number; email: string }
-  | { mail: 'notice'; notice: Notice; email: string }
+  | {
+      mail: 'notice'
+      notice: Notice
+      email: string
+      /** The id of the user that the notice is about, if it is not its reader. */
+      subjectId?: string
+    }
 
 /** The event of the mail function. */
 export type MailEvent = MailJob & {

@@ -88,6 +88,10 @@ const changes: Record<Notice, { subject: string; what: string }> = {
     subject: 'The second factor was turned off',
     what: 'the second factor of your account was turned off',
   },
+  mfaRemoved: {
+    subject: 'The second factor was removed',
+    what: 'an admin removed the second factor of your account, so signing in needs only your password',
+  },
   recoveryCodeUsed: {
     subject: 'A recovery code was used',
     what: 'one of your recovery codes was used instead of your authenticator app',
@@ -96,25 +100,45 @@ const changes: Record<Notice, { subject: string; what: string }> = {
     subject: 'You have new recovery codes',
     what: 'new recovery codes were created for your account, and the old ones no longer work',
   },
+  sessionStolen: {
+    subject: 'We signed one of your devices out',
+    what: 'one of your sessions was used from two places, so someone may have copied it. We ended that session to be safe',
+  },
   accountDeleted: {
     subject: 'Your account was deleted',
     what: 'your account was deleted',
   },
+  adminAdded: {
+    subject: 'There is a new admin',
+    what: 'another user became an admin',
+  },
 }
 
-export function noticeMail({ product, time, address }: Facts, notice: Notice): Content {
+export function noticeMail(
+  { product, time, address }: Facts,
+  { notice, subjectId }: { notice: Notice; subjectId?: string },
+): Content {
   const { subject, what } = changes[notice]
+  const whom = subjectId ? ` (id ${subjectId})` : ''
   const when = `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return {
     subject: `${product}: ${subject.charAt(0).toLowerCase()}${subject.slice(1)}`,
     paragraphs: [
-      `On ${when}${address ? `, from the IP address ${address}` : ''}, ${what}.`,
-      // Readers of these two can no longer get into the account.
-      notice === 'accountDeleted' || notice === 'emailChanged'
-        ? 'If this was not you, please contact us immediately.'
-        : 'If this was not you, reset your password immediately with "Forgot password", and contact us.',
+      `On ${when}${address ? `, from the IP address ${address}` : ''}, ${what}${whom}.`,
+      advice(notice),
     ],
   }
+}
+
+function advice(notice: Notice): string {
+  if (notice === 'adminAdded')
+    return 'If you did not expect this, take the role away and find out who gave it.'
+  // Their readers can no longer get into the account.
+  if (notice === 'accountDeleted' || notice === 'emailChanged') {
+    return 'If this was not you, please contact us immediately.'
+  }
+  const who = notice === 'mfaRemoved' ? 'If you did not ask for this' : 'If this was not you'
+  return `${who}, reset your password immediately with "Forgot password", and contact us.`
 }
 
 /** Renders an email, with the same words as text and HTML. */

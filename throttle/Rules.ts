@@ -96,10 +96,11 @@ export const emailChangeRules = (userId: string, limits: Limits): Rule[] => [
   rule(limits, 'emailChangesPerUser', userId),
 ]
 
-/** Notices of one kind to one email. */
-export const noticeRules = (notice: string, email: string, limits: Limits): Rule[] => [
-  rule(limits, 'mailsPerEmail', 'notice', notice, email),
-]
+/** Notices of one kind, about one user, to one email. */
+export const noticeRules = (
+  { notice, email, subjectId = '' }: { notice: string; email: string; subjectId?: string },
+  limits: Limits,
+): Rule[] => [rule(limits, 'mailsPerEmail', 'notice', notice, email, subjectId)]
 
 /**
  * Emails with a link of one kind to one address, whoever requests them. They are sent one after the other: if

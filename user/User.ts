@@ -170,8 +170,9 @@ async function page(
  * Changes what a user may do. Existing access tokens become outdated. Disabling the user also ends all
  * sessions.
  * @returns the changed user
- * @throws Problem `not_found` (404); `last_admin` (409) if no other admin would be left; `unavailable` (503)
- *   if another request changed the same user in the meantime
+ * @throws Problem `not_found` (404); `last_admin` (409) if no other admin would be left; `email_not_verified`
+ *   (403) for an admin whose email is not verified: anyone can register an address that is not theirs;
+ *   `unavailable` (503) if another request changed the same user in the meantime
  */
 export async function changeUser(
   id: string,
@@ -179,14 +180,19 @@ export async function changeUser(
   now: Date,
 ): Promise<User> {
   const expected = disabled || (roles && !roles.includes(ADMIN)) ? await resign(id, now) : {}
-  const changed = await outdateTokens({ _id: id, ...expected }, now, {
+  const mayBeAdmin = roles?.includes(ADMIN)
+    ? { $or: mongoose.trusted([{ emailVerified: true }, { roles: ADMIN }]) }
+    : {}
+  const changed = await outdateTokens({ _id: id, ...expected, ...mayBeAdmin }, now, {
     $set: { ...(roles && { roles }), ...(disabled !== undefined && { disabled }) },
     $inc: { sessionVersion: disabled ? 1 : 0 },
     $unset: { resignation: 1 },
   })
   if (changed) return changed
-  if (!(await UserModel.exists({ _id: id }))) throw new Problem('not_found')
-  throw changedMeanwhile()
+  const user = await findUserById(id)
+  if (!user) throw new Problem('not_found')
+  const isUnproven = !user.emailVerified && !user.roles.includes(ADMIN)
+  throw roles?.includes(ADMIN) && isUnproven ? new Problem('email_not_verified') : changedMeanwhile()
 }
 
 /**
@@ -208,10 +214,22 @@ export async function deleteUser(
 /**
  * Gives the user with an email the admin role.
  * @param email a normalised email
- * @throws Problem `not_found` (404)
+ * @throws Problem `not_found` (404); `email_not_verified` (403): anyone can register an address that is not
+ *   theirs
  */
-export const grantAdmin = async (email: string, now: Date): Promise<User> =>
-  orNotFound(await outdateTokens({ email }, now, { $addToSet: { roles: ADMIN } }))
+export async function grantAdmin(email: string, now: Date): Promise<User> {
+  const changed = await outdateTokens({ email, emailVerified: true }, now, { $addToSet: { roles: ADMIN } })
+  if (changed) return changed
+  throw new Problem((await UserModel.exists({ email })) ? 'email_not_verified' : 'not_found')
+}
+
+/** Returns the enabled admins other than one user, at most 100. */
+export async function findAdmins(otherThan: string): Promise<User[]> {
+  const found = await UserModel.find({ ...admins, _id: mongoose.trusted({ $ne: otherThan }) })
+    .limit(100)
+    .lean()
+  return found.map(toUser)
+}
 
 /**
  * Ends all sessions of a user with one write. This includes sessions that are being started at the same time.
@@ -242,6 +260,8 @@ function orNotFound(user: User | undefined): User {
   return user
 }
 
+const admins = { roles: ADMIN, disabled: mongoose.trusted({ $ne: true }) }
+
 /**
  * Announces that a user is about to stop being an admin, if they are one. If two admins resign at the same
  * time, each sees the other's announcement and does not count on them to stay. So there is always an admin,
@@ -250,7 +270,6 @@ function orNotFound(user: User | undefined): User {
  * @throws Problem `last_admin` (409) if there is no other admin
  */
 async function resign(id: string, now: Date): Promise<mongoose.QueryFilter<Document>> {
-  const admins = { roles: ADMIN, disabled: mongoose.trusted({ $ne: true }) }
   const seconds = Math.floor(now.getTime() / 1000)
   const resignation = new mongoose.Types.ObjectId(mongoose.Types.ObjectId.generate(seconds))
   const announced = await UserModel.updateOne({ _id: id, ...admins }, { $set: { resignation } })
@@ -286,4 +305,9 @@ export const ownView = ({ id, name, email, emailVerified, roles, createdAt }: Us
 })
 
 /** What an admin sees of a user. */
-export const adminView = (user: User) => ({ ...ownView(user), disabled: user.disabled })
+export const adminView = (user: User) => ({
+  ...ownView(user),
+  disabled: user.disabled,
+  /** Whether a second factor is on. */
+  mfa: user.totp !== undefined,
+})

@@ -4,12 +4,19 @@
 import type { APIGatewayProxyResult } from 'aws-lambda'
 import mongoose from 'mongoose'
 import { withDatabase } from '../support/withDatabase.ts'
-import { adminUser, adminUsers, endUserSessions, updateUser } from '../../user/AdminHandler.ts'
+import {
+  adminUser,
+  adminUsers,
+  endUserSessions,
+  removeUserMfa,
+  updateUser,
+} from '../../admin/AdminHandler.ts'
 import type { Problem } from '../../api/Problem.ts'
 import { changeUser, createUser, findUserById, newUserId } from '../../user/User.ts'
 import { dropDatabase, onDatabase } from '../support/database.ts'
 import { compileModule } from '../../support/command.ts'
 import { request } from '../../support/events.ts'
+import { startSmtp } from '../../support/mail.ts'
 import { copyProject, run } from '../../support/project.ts'
 
 const DB = process.env['DB']!
@@ -32,6 +39,15 @@ const newUser = (email: string, roles = ['user']) =>
     ),
   )
 
+/** Somebody who has followed the link in the mail. */
+async function newVerified(email: string, roles?: string[]) {
+  const user = await newUser(email, roles)
+  await onDatabase(DB, (database) =>
+    database.collection('users').updateOne({ email }, { $set: { emailVerified: true } }),
+  )
+  return { ...user, emailVerified: true }
+}
+
 /** Who has come through the authorizer as an admin. */
 const authorizer = { id: NOBODY, sessionId: 'session-1', roles: 'user admin' }
 const asAdmin = (event: Parameters<typeof request>[0] = {}) => request({ authorizer, ...event })
@@ -44,6 +60,7 @@ test.each([
   { name: 'adminUser', route: adminUser },
   { name: 'updateUser', route: updateUser },
   { name: 'endUserSessions', route: endUserSessions },
+  { name: 'removeUserMfa', route: removeUserMfa },
 ])('$name asks for the role itself, should the gateway ever let others through', async ({ route }) => {
   const { id } = await newUser(`victim-${Math.random()}@example.com`)
   for (const roles of ['user', '', 'administrator', 'user,admin']) {
@@ -84,6 +101,7 @@ describe('GET /admin/users', () => {
         roles: ['user'],
         createdAt: expect.any(String),
         disabled: true,
+        mfa: false,
       },
     ])
   })
@@ -149,10 +167,16 @@ describe('PATCH /admin/users/{id}', () => {
   beforeAll(() => newUser('root@example.com', ['user', 'admin']))
 
   test('changes roles: access tokens are outdated, sessions go on', async () => {
-    const { id } = await newUser('promoted@example.com')
+    const { id } = await newVerified('promoted@example.com')
     const answer = await patch(id, { roles: ['user', 'admin'] })
     expect(bodyOf(answer)).toMatchObject({ id, roles: ['user', 'admin'], disabled: false })
     expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1, sessionVersion: 0 })
+  })
+
+  test('an attacker who has registered an address that is not theirs becomes no admin', async () => {
+    const { id } = await newUser('boss@example.com')
+    expect(codeOf(await patch(id, { roles: ['user', 'admin'] }))).toBe('email_not_verified')
+    expect(await userOf(id)).toMatchObject({ roles: ['user'], tokenVersion: 0 })
   })
 
   test('disables: access tokens are outdated, sessions end, and enabling brings none back', async () => {
@@ -197,6 +221,40 @@ describe('DELETE /admin/users/{id}/sessions', () => {
   })
 })
 
+describe('DELETE /admin/users/{id}/mfa', () => {
+  const remove = (id: string) => removeUserMfa(asAdmin({ pathParameters: { id } }))
+  const secondFactor = { totp: { secret: 'encrypted', lastStep: 1 }, recoveryCodes: ['hash'] }
+  const withFactor = async (email: string) => {
+    const { id } = await newVerified(email)
+    await onDatabase(DB, (database) =>
+      database.collection('users').updateOne({ email }, { $set: secondFactor }),
+    )
+    return id
+  }
+
+  test('removes a lost second factor with its recovery codes, which admins see', async () => {
+    const id = await withFactor('lost@example.com')
+    const show = async () => bodyOf(await adminUser(asAdmin({ pathParameters: { id } })))
+    expect(await show()).toMatchObject({ mfa: true })
+    expect(codeOf(await remove(id))).toBe(204)
+    expect(await show()).toMatchObject({ mfa: false })
+    const stored = await onDatabase(DB, (database) =>
+      database.collection('users').findOne({ email: 'lost@example.com' }),
+    )
+    expect(stored).not.toHaveProperty('totp')
+    expect(stored).not.toHaveProperty('recoveryCodes')
+    expect(codeOf(await remove(id))).toBe('mfa_not_enabled')
+    expect(codeOf(await remove(NOBODY.replace(/.$/, '0')))).toBe('not_found')
+  })
+
+  test('a stolen access token of an admin does not remove the second factor of that admin', async () => {
+    const id = await withFactor('own-factor@example.com')
+    const own = request({ authorizer: { ...authorizer, id }, pathParameters: { id } })
+    expect(codeOf(await removeUserMfa(own))).toBe('forbidden')
+    expect(await userOf(id)).toMatchObject({ totp: secondFactor.totp })
+  })
+})
+
 describe('the last admin', () => {
   beforeEach(() =>
     onDatabase(DB, (database) =>
@@ -204,7 +262,7 @@ describe('the last admin', () => {
     ),
   )
   let number = 0
-  const newAdmin = () => newUser(`admin${++number}@example.com`, ['user', 'admin'])
+  const newAdmin = () => newVerified(`admin${++number}@example.com`, ['user', 'admin'])
   const admins = () =>
     onDatabase(DB, (database) =>
       database.collection('users').countDocuments({ roles: 'admin', disabled: false }),
@@ -291,7 +349,7 @@ describe('the last admin', () => {
     })
 
     test('the user becomes an admin meanwhile', async () => {
-      const [first, second] = [await newUser(`late${++number}@example.com`), await newAdmin()]
+      const [first, second] = [await newVerified(`late${++number}@example.com`), await newAdmin()]
       const finish = await begin(first.id, { disabled: true })
       expect(codeOf(await patch(first.id, { roles: ['user', 'admin'] }))).toBe(200)
       expect(codeOf(await patch(second.id, DEMOTE))).toBe(200)
@@ -342,18 +400,46 @@ describe('npm run admin', () => {
   }
 
   test('grants the role to who has registered, and says when it is in force', async () => {
-    const { id } = await newUser('first@example.com')
+    const { id } = await newVerified('first@example.com')
     const { status, output } = await admin(['grant', ' FIRST@example.com'])
     expect({ status, output }).toEqual({
       status: 0,
       output: expect.stringMatching(
-        /^first is now an admin in .+\. .* within 5 seconds: .*sign in again\.\n$/,
+        /^first is now an admin in .+\. .* within 5 seconds: .*sign in again\. The other admins were not told, because SMTP_URL or MAIL_FROM is not set\.\n$/,
       ),
     })
     expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'], tokenVersion: 1 })
     // Twice is once.
     expect((await admin(['grant', 'first@example.com'])).status).toBe(0)
     expect(await userOf(id)).toMatchObject({ roles: ['user', 'admin'] })
+  })
+
+  test('refuses an address that is not verified, which an attacker may have registered', async () => {
+    const { id } = await newUser('unproven@example.com')
+    expect(await admin(['grant', 'unproven@example.com'])).toEqual({
+      status: 1,
+      output: expect.stringMatching(/^The email address unproven@example\.com is not verified in .+\n$/),
+    })
+    expect(await userOf(id)).toMatchObject({ roles: ['user'], tokenVersion: 0 })
+  })
+
+  test('tells the other admins, or says that it could not', async () => {
+    await newVerified('old-admin@example.com', ['user', 'admin'])
+    await newVerified('new-admin@example.com')
+    const smtp = await startSmtp()
+    const settings = { DB, SMTP_URL: smtp.url, MAIL_FROM: 'no-reply@auth.test' }
+    const { id } = await newVerified('newer-admin@example.com')
+    expect(await admin(['grant', 'newer-admin@example.com'], settings)).toMatchObject({ status: 0 })
+    const told = smtp.received.filter(({ to }) => to === 'old-admin@example.com')
+    expect(told).toEqual([expect.objectContaining({ subject: 'Auth: there is a new admin' })])
+    expect(told[0]!.text).toContain(`another user became an admin (id ${id})`)
+    // Who is one already is not news.
+    const count = smtp.received.length
+    await admin(['grant', 'newer-admin@example.com'], settings)
+    expect(smtp.received).toHaveLength(count)
+    await smtp.stop()
+    const { output } = await admin(['grant', 'new-admin@example.com'], settings)
+    expect(output).toContain('The other admins were not told: ')
   })
 
   test.each([

@@ -153,7 +153,7 @@ describe('a database that goes silent at that point', () => {
     const ann = await api.newPerson()
     const bea = await api.newPerson()
     await api.call('refresh', { refreshToken: ann.refreshToken })
-    await models.Session.updateOne({ _id: ann.caller.sessionId }, { $set: { lastUsedAt: new Date(0) } })
+    await models.Session.updateOne({ _id: ann.caller.sessionId }, { $set: { replacedAt: new Date(0) } })
 
     const late = async <Result>(result: Promise<Result>): Promise<Result> => {
       const value = await result
@@ -168,7 +168,7 @@ describe('a database that goes silent at that point', () => {
         lean: () => late(findOneAndUpdate(...args).lean()),
       })) as never)
     }
-    const { updateUser } = await import('../../user/AdminHandler.ts')
+    const { updateUser } = await import('../../admin/AdminHandler.ts')
     const answers = await Promise.all([
       api.call('refresh', { refreshToken: ann.refreshToken }),
       updateUser(

@@ -46,9 +46,13 @@ async function forgot(email: string) {
 }
 
 /** An admin's request about somebody. */
-async function administer(route: 'updateUser' | 'endUserSessions', person: Person, json?: object) {
+async function administer(
+  route: 'updateUser' | 'endUserSessions' | 'removeUserMfa',
+  person: Person,
+  json?: object,
+) {
   const admin = await newPerson()
-  const handlers = await import('../../user/AdminHandler.ts')
+  const handlers = await import('../../admin/AdminHandler.ts')
   await handlers[route](
     request({
       json,
@@ -100,7 +104,9 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     name: 'an admin',
     act: async () => {
       const roles = ['user', 'admin']
-      return { ...(await administer('updateUser', await newPerson(), { roles })), roles }
+      const person = await newPerson()
+      await send('verifyEmail', { token: person.confirmation })
+      return { ...(await administer('updateUser', person, { roles })), roles }
     },
   },
   {
@@ -256,6 +262,15 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     },
   },
   {
+    event: 'authn_mfa_removed',
+    name: 'an admin',
+    act: async () => {
+      const person = await newPerson()
+      await withApp(person)
+      return administer('removeUserMfa', person)
+    },
+  },
+  {
     event: 'authn_recovery_code_used',
     name: 'a login',
     act: async () => {
@@ -358,6 +373,15 @@ const rows: { event: EventName; name: string; act: () => Promise<Record<string, 
     act: async () => {
       const person = await newPerson()
       await refresh(person.refreshToken)
+      return whose(person)
+    },
+  },
+  {
+    event: 'session_renewal_repeated',
+    name: 'a refresh token whose answer was lost',
+    act: async () => {
+      const person = await newPerson()
+      for (let time = 0; time < 2; time++) await refresh(person.refreshToken)
       return whose(person)
     },
   },

@@ -8,6 +8,7 @@ import type { MailEvent, MailJob } from '../../mail/MailJobs.ts'
 import { sendBySmtp } from '../../mail/Smtp.ts'
 import { parseSetting } from '../../api/Settings.ts'
 import { type Api, PASSWORD, startAccounts, withLimits } from '../support/account.ts'
+import { onDatabase } from '../support/database.ts'
 
 /** Names with what HTML and headers make something of. */
 const PRODUCT = `Müller & "Söhne"'s`
@@ -49,9 +50,12 @@ const NOTICES = [
   'emailChanged',
   'mfaEnabled',
   'mfaDisabled',
+  'mfaRemoved',
   'recoveryCodeUsed',
   'recoveryCodesReplaced',
+  'sessionStolen',
   'accountDeleted',
+  'adminAdded',
 ] as const
 
 describe('a mail', () => {
@@ -108,9 +112,9 @@ describe('a mail', () => {
     await api.mail(event({ mail: 'notice', notice, email }))
     const { text } = await api.smtp.next(email)
     expect(text).toContain('On 2026-02-03 04:05 UTC, from the IP address 2001:db8::1, ')
-    // Its reader has no way to the account any more.
-    const isTooLate = notice === 'emailChanged' || notice === 'accountDeleted'
-    expect(text.includes('Forgot password')).toBe(!isTooLate)
+    // The readers of the first two have no way to the account any more; the third is not about its reader.
+    const isOfNoUse = ['emailChanged', 'accountDeleted', 'adminAdded'].includes(notice)
+    expect(text.includes('Forgot password')).toBe(!isOfNoUse)
   })
 
   test('holds nothing that a request says of where it came from or who sends it', async () => {
@@ -387,4 +391,44 @@ describe('the connection to the mail server', () => {
 test('nothing secret of all this is in the log', () => {
   expect(api.logged().some(({ event: name }) => name === 'mail_sent')).toBe(true)
   expect(api.secretsInLog()).toEqual([])
+})
+
+test('every admin is told when somebody becomes one, and nobody else is', async () => {
+  const [root, other, user, next] = [
+    await api.newPerson(),
+    await api.newPerson(),
+    await api.newPerson(),
+    await api.newPerson(),
+  ]
+  for (const { confirmation } of [root, other, next]) await api.call('verifyEmail', { token: confirmation })
+  for (const { email } of [root, other]) {
+    await onDatabase(process.env['DB']!, (database) =>
+      database.collection('users').updateOne({ email }, { $set: { roles: ['user', 'admin'] } }),
+    )
+  }
+  const caller = { ...root.caller, roles: 'user admin' }
+  const patch = (json: object) => api.call('updateUser', json, { caller, path: { id: next.caller.id } })
+  const told = () =>
+    api.smtp.received.filter(({ subject }) => subject.endsWith('there is a new admin')).map(({ to }) => to)
+  const before = told().length
+  expect((await patch({ roles: ['user', 'admin'] })).status).toBe(200)
+  await api.mailFunction.settled()
+  const news = told().slice(before)
+  expect(news.toSorted()).toEqual([root.email, other.email].toSorted())
+  expect(news).not.toContain(user.email)
+  // Who stays one is no news.
+  const count = told().length
+  await patch({ roles: ['user', 'admin'], disabled: false })
+  await api.mailFunction.settled()
+  expect(told()).toHaveLength(count)
+})
+
+test('a user whose second factor an admin removes is told', async () => {
+  const owner = await api.newPerson()
+  await api.withApp(owner)
+  const caller = { ...owner.caller, id: '65f0000000000000000000ff', roles: 'user admin' }
+  const { status } = await api.call('removeUserMfa', undefined, { caller, path: { id: owner.caller.id } })
+  await api.mailFunction.settled()
+  const subjects = api.smtp.received.filter(({ to }) => to === owner.email).map(({ subject }) => subject)
+  expect([status, subjects.at(-1)]).toEqual([204, `${PRODUCT}: the second factor was removed`])
 })

@@ -77,6 +77,9 @@ describe('POST /refresh', () => {
 
   test('carries on with changed roles', async () => {
     const before = await newUser()
+    await onDatabase(DB, (database) =>
+      database.collection('users').updateOne({ email: before.email }, { $set: { emailVerified: true } }),
+    )
     await withDatabase(() => changeUser(before.id, { roles: ['user', 'admin'] }, new Date()))
     const after = signedIn(await refreshWith(before.refreshToken))
     expect(after.authorizer.roles).toBe('user admin')
@@ -162,13 +165,13 @@ describe('the cookie', () => {
     for (const { refreshToken, cookie } of [registered, loggedIn, refreshed, changed]) {
       expect(refreshToken).toBeUndefined()
       expect(cookie).toMatch(
-        /^__Secure-refresh-token=[\w-]{22}\.\d\.[\w-]{43}; Path=\/refresh; Max-Age=604800; HttpOnly; Secure; SameSite=Strict$/,
+        /^__Host-refresh-token=[\w-]{22}\.\d\.[\w-]{43}; Path=\/; Max-Age=604800; HttpOnly; Secure; SameSite=Strict$/,
       )
     }
     expect(refreshed.sessionId).toBe(loggedIn.sessionId)
   })
 
-  test.each([{ Cookie: '' }, { Cookie: '__Secure-refresh-token=' }, { Cookie: 'a=1' }, {}])(
+  test.each([{ Cookie: '' }, { Cookie: '__Host-refresh-token=' }, { Cookie: 'a=1' }, {}])(
     'is missed with a 401, since a page cannot see whether it has one: %j',
     async (headers) => {
       const answer = await refresh(request({ headers: { ...COOKIE, ...headers } }))
@@ -188,7 +191,7 @@ describe('the cookie', () => {
 
   test('is found among others', async () => {
     const { cookie } = await newUser(COOKIE)
-    const cookies = `a=1; refresh-token=x; x__Secure-refresh-token=y; ${cookieOf(cookie)};b=2`
+    const cookies = `a=1; refresh-token=x; x__Host-refresh-token=y; ${cookieOf(cookie)};b=2`
     const answer = await refresh(request({ headers: { ...COOKIE, cookie: cookies } }))
     expect(answer.statusCode).toBe(200)
   })
@@ -203,15 +206,59 @@ describe('the cookie', () => {
 
   test('is taken away when it is good for nothing, and when its owner signs out', async () => {
     const { authorizer } = await newUser(COOKIE)
-    const gone = expect.stringMatching(/^__Secure-refresh-token=; Path=\/refresh; Max-Age=0; /)
-    const stale = await refresh(request({ headers: { ...COOKIE, Cookie: '__Secure-refresh-token=a.0.b' } }))
-    expect(stale).toMatchObject({ statusCode: 401, headers: { 'Set-Cookie': gone } })
+    const gone = [
+      expect.stringMatching(/^__Host-refresh-token=; Path=\/; Max-Age=0; /),
+      expect.stringMatching(/^__Secure-refresh-token=; Path=\/refresh; Max-Age=0; /),
+    ]
+    const stale = await refresh(request({ headers: { ...COOKIE, Cookie: '__Host-refresh-token=a.0.b' } }))
+    expect(stale).toMatchObject({ statusCode: 401, multiValueHeaders: { 'Set-Cookie': gone } })
     for (const route of [logout, logoutAll]) {
       expect(await route(request({ headers: COOKIE, authorizer }))).toMatchObject({
         statusCode: 204,
-        headers: { 'Set-Cookie': gone },
+        multiValueHeaders: { 'Set-Cookie': gone },
       })
     }
+  })
+
+  describe('planted by a neighbouring subdomain', () => {
+    const planted = '__Secure-refresh-token'
+    const withCookies = (...cookies: string[]) =>
+      refresh(request({ headers: { ...COOKIE, Cookie: cookies.join('; ') } }))
+    const asOlder = ({ sessionId }: { sessionId: string }) =>
+      onDatabase(DB, (database) =>
+        database
+          .collection<{ _id: string }>('sessions')
+          .updateOne({ _id: sessionId }, { $unset: { hasHostCookie: 1 } }),
+      )
+
+    test('signs nobody in: the session of an attacker began after the upgrade', async () => {
+      const { refreshToken } = await newUser()
+      expect(codeOf(await withCookies(`${planted}=${refreshToken}`))).toBe('invalid_refresh_token')
+    })
+
+    test('signs nobody in beside the cookie of an older session, and locks nobody out', async () => {
+      const [victim, attacker] = [await newUser(), await newUser()]
+      for (const { sessionId } of [victim, attacker]) await asOlder({ sessionId })
+      const [own, foreign] = [victim, attacker].map(({ refreshToken }) => `${planted}=${refreshToken}`)
+      expect(codeOf(await withCookies(own!, foreign!))).toBe('invalid_refresh_token')
+      // Signed in again, and from then on the planted one is not looked at.
+      const { cookie, sessionId } = await signIn(victim.email, COOKIE)
+      const refreshed = signedIn(await withCookies(foreign!, `${planted}=x`, cookieOf(cookie)))
+      expect(refreshed.sessionId).toBe(sessionId)
+    })
+
+    test('is replaced where it is the cookie of an older session, for two tabs at once', async () => {
+      const { sessionId, refreshToken } = await newUser()
+      await asOlder({ sessionId })
+      const answers = await Promise.all([1, 2].map(() => withCookies(`${planted}=${refreshToken}`)))
+      const cookies = answers.map(({ multiValueHeaders }) => multiValueHeaders!['Set-Cookie'])
+      expect(cookies[0]).toEqual([
+        expect.stringMatching(/^__Host-refresh-token=.+\.1\..+; Path=\/; /),
+        expect.stringMatching(/^__Secure-refresh-token=; Path=\/refresh; Max-Age=0; /),
+      ])
+      expect(cookies[1]).toEqual(cookies[0])
+      expect((await withCookies(cookieOf(String(cookies[0]![0])))).statusCode).toBe(200)
+    })
   })
 
   test('another place than the cookie is refused before anything is written', async () => {

@@ -55,6 +55,7 @@ const inputs: Record<string, { json?: object; id?: string }> = {
   'GET /admin/users/{id}': { id: ID },
   'PATCH /admin/users/{id}': { id: ID, json: { disabled: true } },
   'DELETE /admin/users/{id}/sessions': { id: ID },
+  'DELETE /admin/users/{id}/mfa': { id: ID.replace(/.$/, 'e') },
 }
 
 let proxy: Proxy | undefined

@@ -93,16 +93,42 @@ describe('when the password is changed', () => {
     expect(body).toEqual([expect.objectContaining({ id: owner.caller.sessionId })])
   })
 
-  test('a refresh token of this session that was stolen before ends it, after the 30 seconds of a lost answer', async () => {
+  test('a refresh token of this session that was stolen before gets nothing within 10 seconds, and the session lives on', async () => {
+    const { owner, now } = await changed()
+    const { code, headers } = await api.call('refresh', { refreshToken: owner.refreshToken })
+    expect([code, headers['Set-Cookie']]).toEqual(['invalid_refresh_token', undefined])
+    expect((await api.call('refresh', { refreshToken: now.refreshToken })).status).toBe(200)
+  })
+
+  test('a cookie of before gets nothing, and does not take the new one away from the browser', async () => {
+    const { owner } = await changed()
+    const answer = await api.call('refresh', undefined, {
+      headers: { 'Refresh-Token-In': 'cookie', Cookie: `__Host-refresh-token=${owner.refreshToken}` },
+    })
+    expect([answer.code, answer.setCookies]).toEqual(['invalid_refresh_token', []])
+  })
+
+  test('a refresh token of this session that was stolen before ends it after 10 seconds, and the owner is told once', async () => {
     const { owner, now } = await changed()
     await onDatabase(process.env['DB']!, (database) =>
       database
         .collection<{ _id: string }>('sessions')
-        .updateOne({ _id: owner.caller.sessionId }, { $set: { lastUsedAt: new Date(Date.now() - 31_000) } }),
+        .updateOne({ _id: owner.caller.sessionId }, { $set: { replacedAt: new Date(Date.now() - 10_000) } }),
     )
-    for (const { refreshToken } of [owner, now]) {
-      expect((await api.call('refresh', { refreshToken })).code).toBe('invalid_refresh_token')
-    }
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () => api.call('refresh', { refreshToken: owner.refreshToken })),
+    )
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set(['invalid_refresh_token']))
+    expect((await api.call('refresh', { refreshToken: now.refreshToken })).code).toBe('invalid_refresh_token')
+    await api.mailFunction.settled()
+    const told = api.smtp.received.filter(
+      ({ to, subject }) => to === owner.email && subject.endsWith('we signed one of your devices out'),
+    )
+    expect(told).toHaveLength(1)
+    const reuses = api
+      .logged()
+      .filter(({ event, sessionId }) => event === 'authn_token_reuse' && sessionId === owner.caller.sessionId)
+    expect(reuses).toHaveLength(1)
   })
 })
 

@@ -13,7 +13,7 @@ import { allows } from '../support/gateway.ts'
 
 const DB = process.env['DB']!
 const KEY = Buffer.from(process.env['REFRESH_TOKEN_KEY']!, 'base64url')
-const COOKIE = '__Secure-refresh-token'
+const COOKIE = '__Host-refresh-token'
 const IN_COOKIE = { 'Refresh-Token-In': 'cookie' }
 const hmac = (text: string, key = KEY) => createHmac('sha256', key).update(text).digest('base64url')
 const newSid = () => randomBytes(16).toString('base64url')
@@ -194,7 +194,7 @@ describe('refuses as refresh token, in the body and in the cookie,', () => {
     expect(outcome(await send({ refreshToken: text }))).toEqual([401, 'invalid_refresh_token'])
     const inCookie = await sendCookie(`${COOKIE}=${text}`)
     expect(outcome(inCookie)).toEqual([401, 'invalid_refresh_token'])
-    expect(inCookie.headers!['Set-Cookie']).toMatch(/^__Secure-refresh-token=; .*Max-Age=0;/)
+    expect(String(inCookie.multiValueHeaders!['Set-Cookie'])).toMatch(/^__Host-refresh-token=; .*Max-Age=0;/)
     expect(await stored()).toEqual(before)
   })
 
@@ -247,7 +247,7 @@ describe('the cookie', () => {
     expect(Object.keys(body)).toEqual(['auth', 'token', 'tokenType', 'expiresIn'])
     remember({
       ...body,
-      refreshToken: /^__Secure-refresh-token=([^;]+);/.exec(String(result.headers!['Set-Cookie']))![1],
+      refreshToken: /^__Host-refresh-token=([^;]+);/.exec(String(result.headers!['Set-Cookie']))![1],
     })
   })
 

@@ -2,7 +2,7 @@
  * Starting and stopping on a laptop: secrets, ports and the local database.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { LOCAL_FOLDER, startDatabase } from '../../local/Database.ts'
@@ -98,6 +98,12 @@ describe('a start with nothing set', () => {
     )
     const other = await sharedApi('bareApi')
     expect((await register(other.url, 'kept@example.com')).status).toBe(201)
+
+    const mails = join(project.folder, '.dev', 'mail')
+    const mail = () => readdirSync(mails).find((file) => /bea@example\.com.*\.txt$/.test(file))
+    await until(() => existsSync(mails) && mail() !== undefined, 'the mail')
+    const [, link] = /#token=(\S+)/.exec(readFileSync(join(mails, mail()!), 'utf8'))!
+    expect((await send(`${npmStart.url}/email/verify`, { json: { token: link } })).status).toBe(204)
 
     // Without DB it is this database, which runs.
     const { command, remove } = await compileModule('commands/Admin.ts')

@@ -333,7 +333,17 @@ describe('the template', () => {
       return url === undefined ? [] : [{ name, url }]
     })
     expect(told).toEqual(
-      ['register', 'loginMfa', 'account', 'changePassword', 'mfa', 'email', 'resetPassword'].map((name) => ({
+      [
+        'register',
+        'loginMfa',
+        'refresh',
+        'account',
+        'changePassword',
+        'mfa',
+        'email',
+        'resetPassword',
+        'admin',
+      ].map((name) => ({
         name,
         url: MAIL_FUNCTION_URL,
       })),

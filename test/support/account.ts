@@ -58,7 +58,7 @@ export async function startAccounts(settings: Record<string, string> = {}) {
     ...(await import('../../account/RecoveryHandler.ts')),
     ...(await import('../../account/MfaHandler.ts')),
     ...(await import('../../user/UserHandler.ts')),
-    ...(await import('../../user/AdminHandler.ts')),
+    ...(await import('../../admin/AdminHandler.ts')),
   }
   const { isRevoked, revocationsSince } = (await import('../../auth/Revocations.ts')).revocations(
     process.env['DB']!,
@@ -88,21 +88,29 @@ export async function startAccounts(settings: Record<string, string> = {}) {
       address = '192.0.2.1',
       headers: more = {},
       query = {},
+      path,
     }: {
       caller?: Caller | undefined
       address?: string
       headers?: Record<string, string>
       query?: Record<string, string>
+      path?: Record<string, string>
     } = {},
   ) => {
-    const event = request({ json, query, ...(caller && { authorizer: { ...caller } }) })
+    const event = request({
+      json,
+      query,
+      ...(path && { pathParameters: path }),
+      ...(caller && { authorizer: { ...caller } }),
+    })
     event.requestContext.identity = { sourceIp: address } as never
     Object.assign(event.headers, more)
-    const { statusCode, body, headers = {} } = await routes[route](event)
+    const { statusCode, body, headers = {}, multiValueHeaders = {} } = await routes[route](event)
     const answer = (body ? JSON.parse(body) : {}) as Record<string, string>
     keepSecrets(json)
     keepSecrets({ ...answer, code: undefined })
-    return { status: statusCode, code: answer['code'] ?? statusCode, body: answer, headers }
+    const setCookies = [headers['Set-Cookie'] ?? [], multiValueHeaders['Set-Cookie'] ?? []].flat()
+    return { status: statusCode, code: answer['code'] ?? statusCode, body: answer, headers, setCookies }
   }
 
   const signedIn = (email: string, { token, refreshToken }: Record<string, string>): Person => {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { events, fields } from '../../api/Events.ts'
 
 /** The events that each call of audit(...) and event(...) names, in what is deployed. */
-const calls = ['account', 'auth', 'mail', 'throttle', 'user'].flatMap((folder) =>
+const calls = ['account', 'admin', 'auth', 'mail', 'throttle', 'user'].flatMap((folder) =>
   readdirSync(folder)
     .map((file) => join(folder, file))
     .flatMap((file) =>

@@ -99,7 +99,7 @@ test.each<{ name: string; change: (functions: Record<string, FunctionConfig>) =>
   {
     name: 'a route that its handler does not know',
     change: (functions) => (event(functions, 'admin').path = 'admin/people'),
-    want: 'serverless.yml does not list the route GET /admin/users of user/AdminHandler.admin.',
+    want: 'serverless.yml does not list the route GET /admin/users of admin/AdminHandler.admin.',
   },
   {
     name: 'one route more than its handler knows',

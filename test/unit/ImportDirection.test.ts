@@ -6,7 +6,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
-/** commands -> plugin -> local -> account -> auth -> mail -> throttle -> user -> db.ts -> api -> lib, and what is beside. */
+/** commands -> plugin -> local -> admin -> account -> auth -> mail -> throttle -> user -> db.ts -> api -> lib, and what is beside. */
 const violations: { file: string; from: string[] }[] = [
   { file: 'lib/A.ts', from: ['../api/Route.ts', '../auth/Permissions.ts', '../db.ts', 'mongoose'] },
   { file: 'api/Route.ts', from: ['../db.ts', '../user/User.ts', '../auth/Tokens.ts', 'mongoose', 'mongodb'] },
@@ -70,6 +70,11 @@ const violations: { file: string; from: string[] }[] = [
   },
   { file: 'account/AccountHandler.ts', from: ['../mail/MailHandler.ts', '../auth/SessionHandler.ts'] },
   { file: 'account/Confirmation.ts', from: ['../plugin/Secrets.ts', '../local/Database.ts'] },
+  {
+    file: 'admin/AdminHandler.ts',
+    from: ['../account/AccountHandler.ts', '../local/Ports.ts', '../api/Environment.ts'],
+  },
+  { file: 'account/PasswordChange.ts', from: ['../admin/AdminHandler.ts'] },
   {
     file: 'local/Database.ts',
     from: ['../plugin/Secrets.ts', '../commands/Admin.ts', '../support/until.ts'],

@@ -1,5 +1,6 @@
 /**
- * docs/security.md, complete, and true where a program can tell; and the tests that SECURITY.md names.
+ * docs/security.md, complete, and true where a program can tell; and the tests that it, SECURITY.md and docs/attacks.md
+ * name.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { readRoutes } from '../../commands/Routes.ts'
@@ -38,7 +39,9 @@ const rows = doc
 
 /** `file` "sentence", "sentence" */
 const cited = [
-  ...`${doc}${readFileSync('SECURITY.md', 'utf8')}`.matchAll(/`(test\/[\w/.]+)`((?:,? "[^"]+")*)/g),
+  ...[doc, ...['SECURITY.md', 'docs/attacks.md'].map((file) => readFileSync(file, 'utf8'))]
+    .join('')
+    .matchAll(/`(test\/[\w/.]+)`((?:,? "[^"]+")*)/g),
 ].map(([, file = '', sentences = '']) => ({
   file,
   sentences: [...sentences.matchAll(/"([^"]+)"/g)].map(([, sentence = '']) => sentence),

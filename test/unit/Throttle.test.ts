@@ -78,7 +78,8 @@ test('every limit has a counter of its own, and no two ever share one', () => {
         ...codeRules(subject, limits),
         ...emailChangeRules(subject, limits),
         ...mailRules('passwordReset', subject, limits),
-        ...noticeRules('passwordReset', subject, limits),
+        ...noticeRules({ notice: 'passwordReset', email: subject }, limits),
+        ...noticeRules({ notice: 'adminAdded', email: subject, subjectId: '1' }, limits),
       )
     }
   }
@@ -97,7 +98,7 @@ test('every limit has a counter of its own, and no two ever share one', () => {
     resendsPerEmail: 4,
     resendsPerAddress: 2,
     emailChangesPerUser: 2,
-    mailsPerEmail: 4,
+    mailsPerEmail: 6,
   })
-  expect(new Set(rules.map(({ id }) => id)).size).toBe(32)
+  expect(new Set(rules.map(({ id }) => id)).size).toBe(34)
 })
