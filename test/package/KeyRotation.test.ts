@@ -90,14 +90,18 @@ async function replaceVersion(): Promise<void> {
 let moved = 0
 const now = () => Date.now() + moved
 
-/** Moves the clock: what is recorded was so much earlier. */
-function pass(milliseconds: number): void {
+/** What the clients do now. */
+const rounds = new Set<Promise<void>>()
+
+/** Moves the clock: what is recorded was so much earlier. What has begun before does not take that long: it ends first. */
+async function pass(milliseconds: number): Promise<void> {
   const earlier = (text: string) =>
     text.replaceAll(/(?<=(?:At|Since|Until)": ")[^"]+/g, (time) =>
       new Date(Date.parse(time) - milliseconds).toISOString(),
     )
   moved += milliseconds
   writeFileSync(secrets, earlier(readFileSync(secrets, 'utf8')))
+  await Promise.all(rounds)
 }
 
 async function keys(...args: string[]): Promise<{ status: number; said: string }> {
@@ -126,9 +130,7 @@ const post = (path: string, json: object) => call(path, { json })
 async function client(account: { email: string; password: string }, signal: AbortSignal): Promise<void> {
   let tokens: { token: string; since: number }[] = []
   let service = { verify: verifier({ keys: [] }, { issuer: url, audience: url }), since: -Infinity }
-  while (!signal.aborted) {
-    // The new version should get some of the machine to start on.
-    await setTimeout(50)
+  const round = async () => {
     try {
       const isKept = ({ since }: { since: number }) => now() < since + TOKEN_KEPT
       if (!tokens.some(isKept) || Math.random() < 0.2) {
@@ -150,6 +152,14 @@ async function client(account: { email: string; password: string }, signal: Abor
     } catch (error) {
       failures.push((error as Error).message)
     }
+  }
+  while (!signal.aborted) {
+    // The new version should get some of the machine to start on.
+    await setTimeout(50)
+    const current = round()
+    rounds.add(current)
+    await current
+    rounds.delete(current)
   }
 }
 
@@ -192,13 +202,13 @@ test('the signing key is replaced, and nobody notices', async () => {
   const { kid } = keyRing().keys[1]!
   expect((await keys('promote', kid)).said).toContain('is not known to be published')
   await deploy()
-  pass(119 * MINUTE)
+  await pass(119 * MINUTE)
   expect(await keys('promote', kid)).toEqual({
     status: 1,
     said: expect.stringMatching(/You can promote it from \S+ on\.\n$/),
   })
   await moreRequests()
-  pass(MINUTE)
+  await pass(MINUTE)
   expect(used.has(kid)).toBe(false)
 
   // Promote, deploy, and wait until every token of the old key is dead.
@@ -206,12 +216,12 @@ test('the signing key is replaced, and nobody notices', async () => {
   expect((await keys('remove', old.kid)).said).toContain('may still sign')
   await deploy()
   await moreRequests()
-  pass(15 * MINUTE)
+  await pass(15 * MINUTE)
   expect(await keys('remove', old.kid)).toEqual({
     status: 1,
     said: expect.stringMatching(/You can remove it from \S+ on\.\n$/),
   })
-  pass(MINUTE / 2)
+  await pass(MINUTE / 2)
 
   // Remove and deploy.
   expect(await keys('remove', old.kid)).toMatchObject({ status: 0 })
