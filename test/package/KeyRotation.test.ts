@@ -132,14 +132,11 @@ async function client(account: { email: string; password: string }, signal: Abor
   let service = { verify: verifier({ keys: [] }, { issuer: url, audience: url }), since: -Infinity }
   const round = async () => {
     try {
-      const isKept = ({ since }: { since: number }) => now() < since + TOKEN_KEPT
-      if (!tokens.some(isKept) || Math.random() < 0.2) {
+      tokens = tokens.filter(({ since }) => now() < since + TOKEN_KEPT)
+      if (tokens.length === 0 || Math.random() < 0.2) {
         const since = now()
         tokens.push({ token: (await post('/login', account))['token']!, since })
       }
-      // After the login, which can take long: the clock may have been moved meanwhile.
-      tokens = tokens.filter(isKept)
-      if (tokens.length === 0) continue
       const { token } = tokens[Math.floor(Math.random() * tokens.length)]!
       await call('/me', { token })
       if (now() >= service.since + JWKS_KEPT) {
